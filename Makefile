@@ -5,24 +5,29 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
+# uv where it is there, pip where not, or where uv finds no packages: it does not read pip's settings.
+UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+install = { $(if $(UV),$(UV) pip install --quiet --compile-bytecode --no-deps --python $(BIN)/python $(1) ||) $(PIP) $(1); }
 PYTEST_ARGS ?=
-# XLA compiles the many small programs of the tests for longer than they run: here it optimises less, and leaves its
-# slower compiler of fused loops out. make test-all leaves it as users have it.
+# XLA compiles the many small programs of the tests for longer than they run: here it optimises less, leaves its slower
+# compiler of fused loops out, and does not split small programs into 32 parts. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
 # start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
-	PYTHONDONTWRITEBYTECODE=
+XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
+.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
+# Two jobs at a time, of one thread each: importing and compiling take most of it, on one core.
 demo: environments  ## run scenarios/digits.py and print the comparison
-	$(BIN)/trustml run scenarios/digits.py
+	$(BIN)/trustml run scenarios/digits.py --set execution.parallel_jobs=2 --set execution.threads=1
 	@echo
+	@echo "Two jobs ran at a time. To compare speeds, run them one by one:  $(BIN)/trustml run scenarios/digits.py"
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
 bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FULL=1 does everything)
@@ -31,7 +36,7 @@ bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FU
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-all: test-kills test-conformance test-sensitivity test-seeds test-wheel test-mutants  ## every test, in its longest form (hours)
+test-all: environments-all test-kills test-conformance test-sensitivity test-seeds test-wheel test-mutants  ## every test, in its longest form (hours)
 	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
@@ -74,15 +79,25 @@ dashboard: environments  ## serve the dashboard
 environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	@$(BIN)/trustml setup tensorflow || echo "going on without tensorflow"
 
+environments-all: environments  ## and what only some targets of export need: node's packages, ExecuTorch's
+	@for one in node executorch; do $(BIN)/trustml setup $$one || echo "going on without $$one"; done
+
 # Both at once: making tensorflow's needs two packages of this one. Where it fails, `environments` says so.
 .venv/.installed: $(LOCK) pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "trustml needs Python 3.11 for make; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	grep -E '^(click|msgspec)==' $(LOCK) > .venv/setup.txt
-	$(PIP) -r .venv/setup.txt
+	$(call install,-r .venv/setup.txt)
 	@PYTHONPATH=src $(BIN)/python -m trustml.cli setup tensorflow & other=$$!; \
-	$(PIP) -r $(LOCK) && $(PIP) --no-build-isolation -e .; ended=$$?; wait $$other; exit $$ended
+	$(call install,-r $(LOCK)) && $(call install,--no-build-isolation -e .); ended=$$?; wait $$other; exit $$ended
 	touch $@
+
+dist: environments  ## build sdist and wheel in dist/, the wheel from the sdist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+
+sbom: dist  ## bill of materials of the release: dist/trustml.cdx.json (CycloneDX)
+	$(BIN)/python .ci/sbom.py dist/trustml.cdx.json dist/*.whl dist/*.tar.gz
 
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
@@ -102,4 +117,4 @@ atlas: environments  ## run ready scenarios in all frameworks and put their repo
 	touch $@
 
 clean:  ## remove both environments and caches, not the runs
-	rm -rf .venv .venv-tensorflow .venv-docs site .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tensorflow .venv-docs .venv-node .venv-executorch site dist .pytest_cache .ruff_cache .mypy_cache

@@ -6,7 +6,8 @@ tutorials) trains the same network by the same number of epochs, batch size, opt
 weights, batches and noise of its own. What is compared is the score on the same held-out examples: the mean difference
 over seeds with its 90 % interval (Student's t over the paired differences), so that what a seed does is in it. Nothing
 is timed. Writes ``benchmarks/results/beside_scripts.json`` and ``.md`` after every few seeds; results of comparisons
-that are not run stay. ``--within 0.02`` goes on, up to ``--most`` seeds, until the interval lies within that.
+that are not run stay. ``--within 0.02`` goes on, up to ``--most`` seeds, until the interval lies within that;
+``--more`` goes on from the seeds that are written there.
 
 Those of images leave augmentation out of both, as Opacus's tutorial has none, and take images halved, so that a laptop
 is done: ``--epochs`` and ``--size`` take more.
@@ -271,13 +272,15 @@ def difference_of(ours: list[float], theirs: list[float]) -> list[float]:
     return [mean, mean - reach, mean + reach]
 
 
-def compared(name: str, one: Comparison, asked: argparse.Namespace) -> Iterator[dict]:
-    """Both scores of the seeds so far, and the interval of their mean difference."""
+def compared(name: str, one: Comparison, asked: argparse.Namespace, earlier: dict) -> Iterator[dict]:
+    """Both scores of the seeds so far, with those of earlier, and the interval of their mean difference."""
     scenario = scenario_of(one, epochs=asked.epochs, size=asked.size)
     data = load_dataset(scenario.data, scenario.task)
     facts = about(one, scenario, data)
-    ours: list[float] = []
-    theirs: list[float] = []
+    if any(earlier[key] != facts[key] for key in earlier.keys() & facts.keys() - {"command", "date"}):
+        raise SystemExit(f"{name}: what is written was compared otherwise; leave out --more")
+    ours: list[float] = [*earlier.get("trustml", ())]
+    theirs: list[float] = [*earlier.get("beside", ())]
     within = False
     while len(ours) < asked.seeds or (asked.within is not None and not within and len(ours) < asked.most):
         seeds = tuple(range(len(ours), len(ours) + asked.together))
@@ -341,13 +344,15 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=2, help="seeds between two looks at the interval; 2 at least")
     parser.add_argument("--within", type=float, help="go on until the 90 %% interval lies between minus this and this")
     parser.add_argument("--most", type=int, default=30, help="seeds, with --within")
+    parser.add_argument("--more", action="store_true", help="go on from the seeds that are written")
     parser.add_argument("--epochs", type=int, help="instead of the scenario's")
     parser.add_argument("--size", type=int, help="rows and columns of images")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
     results = json.loads(asked.output.read_text()) if asked.output.is_file() else {}
     for name in asked.names:
-        for so_far in compared(name, COMPARISONS[name], asked):
+        earlier = results.get(name, {}) if asked.more else {}
+        for so_far in compared(name, COMPARISONS[name], asked, earlier):
             results[name] = so_far
             asked.output.write_text(json.dumps(results, indent=2) + "\n")
             asked.output.with_suffix(".md").write_text(page(results))

@@ -25,32 +25,32 @@ from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Execution, Explanations, Scenario
 
 LONGEST = (
+    "conformance/test_sensitivity.py",
     "conformance/test_backends.py",
     "launch/test_run.py",
-    "launch/test_explanations.py",
-    "conformance/test_sensitivity.py",
     "backends/tensorflow/test_attribution.py",
-    "record/test_released.py",
-    "launch/test_private_options.py",
-    "backends/tensorflow/test_federated.py",
-    "cli/test_cli.py",
+    "apps/test_browser.py",
     "backends/test_tasks.py",
-    "backends/test_fourth.py",
+    "apps/test_dashboard.py",
+    "record/test_released.py",
+    "backends/tensorflow/test_federated.py",
+    "deployment/test_exporting.py",
     "conformance/test_federated.py",
     "backends/jax/test_attribution.py",
+    "launch/test_explanations.py",
+    "backends/jax/test_shadows.py",
+    "deployment/test_export.py",
     "launch/test_left_behind.py",
-    "launch/test_federated_jobs.py",
+    "worker/test_kill.py",
+    "records/test_stored.py",
+    "cli/test_cli.py",
     "test_audits.py",
-    "apps/test_browser.py",
-    "apps/test_dashboard.py",
+    "launch/test_private_options.py",
+    "launch/test_federated_jobs.py",
     "recipes/test_recipes.py",
     "package/test_wheel.py",
-    "worker/test_kill.py",
-    "backends/jax/test_shadows.py",
     "conformance/test_games.py",
-    "deployment/test_exporting.py",
-    "records/test_stored.py",
-    "deployment/test_export.py",
+    "backends/test_fourth.py",
 )
 """Files that take longest. Side by side they go first, or one process ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
@@ -155,6 +155,12 @@ def measured_once(tmp_path_factory: pytest.TempPathFactory, name: str, *, second
         f"{name}-asked" if second_opinion else name,
         lambda folder: measured_anew(name, folder, second_opinion=second_opinion),
     )
+
+
+def measured_copy(tmp_path_factory: pytest.TempPathFactory, name: str, folder: Path) -> trustml.Run:
+    """A copy of such a run, in a folder of runs. To be changed."""
+    run = measured_once(tmp_path_factory, name)
+    return trustml.load(shutil.copytree(run.path, folder / run.path.name))
 
 
 @pytest.fixture(scope="session")

@@ -307,7 +307,7 @@ MUTANTS = (
         "backends/test_tasks.py",
         (
             "labels of copies are cut up",
-            "backends/torch/dp.py",
+            "backends/torch/ranks.py",
             "np.repeat(labels, copies, axis=0)",
             "np.repeat(labels, copies)",
         ),
@@ -458,6 +458,49 @@ MUTANTS = (
             "compare/table.py",
             'jobs[job].kind if job in jobs else ""',
             '"train"',
+        ),
+    ),
+    *_mutants(
+        "compare/test_indexed.py",
+        (
+            "the index keeps an epsilon that a ledger has left behind",
+            "compare/indexed.py",
+            "if job))",
+            "if not job))",
+        ),
+        (
+            "a table of which a ledger says more is taken as it lies",
+            "compare/indexed.py",
+            "if changed_ledgers(run, statements):",
+            "if False:",
+        ),
+        ("a question may be several", "compare/indexed.py", "len(statements) != 1 or ", ""),
+        (
+            "a question may open files",
+            "record/index.py",
+            '"enable_external_access": False',
+            '"enable_external_access": True',
+        ),
+    ),
+    *_mutants(
+        "record/test_index.py",
+        ("an index that others write is believed", "record/index.py", "or facts.st_mode & 0o022:", "or False:"),
+        ("an entry outlives the record it is of", "record/index.py", "entry[0] == now and", "entry[0] and"),
+    ),
+    *_mutants(
+        "launch/test_finished.py",
+        ("a private model is taken over", "launch/finished.py", "job.mechanism is not None or ", ""),
+        (
+            "files that are not the job's are taken over",
+            "launch/finished.py",
+            "sha256(path) != artifacts[name]",
+            "False",
+        ),
+        (
+            "another starting model makes the same job",
+            "launch/finished.py",
+            "sha256(self._run.file(job.initial_weights)), ",
+            "",
         ),
     ),
     *_mutants(

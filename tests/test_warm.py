@@ -12,16 +12,24 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.warm import AVAILABLE, BACKEND_OF, HERE, Starter, _start_of, forked
+from tests.warm import AVAILABLE, BACKEND_OF, HERE, Starter, forked
 from trustml.processes import module_command
 
 pytestmark = [pytest.mark.cold, pytest.mark.skipif(not AVAILABLE, reason="forks are asked for on Linux alone")]
 
 
-def asked(folder: Path, lock: Path, starter: Starter | None, *, code: int) -> tuple[dict, subprocess.CompletedProcess]:
+def asked(
+    folder: Path, lock: Path, starter: Starter | None, *, code: int, offline: bool = False
+) -> tuple[dict, subprocess.CompletedProcess]:
     with lock.open() as held, nullcontext() if starter is None else forked(starter):
         command = module_command(
-            Path(sys.executable), "warm.told", str(code), str(lock), held=(held.fileno(),), beside=(HERE,)
+            Path(sys.executable),
+            "warm.told",
+            str(code),
+            str(lock),
+            held=(held.fileno(),),
+            beside=(HERE,),
+            offline=offline,
         )
         done = subprocess.run(
             command.arguments,
@@ -41,25 +49,21 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
     lock = tmp_path / "lock"
     lock.touch()
     started, end = asked(tmp_path, lock, None, code=3)
+    started_alone, _ = asked(tmp_path, lock, None, code=3, offline=True)
     with closing(Starter()) as starter:
         first, _ = asked(tmp_path, lock, starter, code=0)
+        alone, _ = asked(tmp_path, lock, starter, code=3, offline=True)
         found, same_end = asked(tmp_path, lock, starter, code=3)
-        (server,) = (process.pid for _, process, _ in starter._servers.values())
+        (server,) = (process.pid for process, _ in starter._servers.values())
         assert not [one for one in psutil.Process(server).open_files() if one.path == str(lock)], "it kept the lock"
-        monkeypatch.setenv("OMP_NUM_THREADS", "7")  # read when a framework is imported
-        other, _ = asked(tmp_path, lock, starter, code=0)
-        assert not psutil.pid_exists(server)
-    assert first["variables"]["TRUSTML_TOLD"] == "code 0" and other["variables"]["OMP_NUM_THREADS"] == "7"
-    assert found == started
+        monkeypatch.setattr("tests.warm._MOST", 2)
+        for threads, kept in (("7", True), ("8", False)):
+            monkeypatch.setenv("OMP_NUM_THREADS", threads)  # read when a framework is imported
+            other, _ = asked(tmp_path, lock, starter, code=0)
+            assert other["variables"]["OMP_NUM_THREADS"] == threads
+            assert psutil.pid_exists(server) == kept
+    assert first["variables"]["TRUSTML_TOLD"] == "code 0"
+    assert found == started and alone == started_alone
+    assert alone["offline"] > found["offline"] and set(alone["networks"]) <= {"lo"}
     assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
     assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\n")
-
-
-def test_what_leaves_the_network_is_started_since_a_fork_has_imported_already():
-    commands = [
-        module_command(Path(sys.executable), "trustml.worker.conformance", "jax", "folder", offline=offline)
-        for offline in (False, True)
-    ]
-    online, offline = (_start_of(command.arguments) for command in commands)
-    assert (online.main, online.arguments, online.backend) == ("trustml.worker.conformance", ("jax", "folder"), "jax")
-    assert offline is None

@@ -74,7 +74,7 @@ if not audits.empty:
     show_rows(table[table.measure.isin(list(of_family("audited")))])
 
 if not remembered.empty:
-    st.subheader("Remembered word for word")
+    st.subheader("Remembered")
     sortable(remembered)
     st.caption(plain_text(REMEMBERED))
     show_rows(table[table.measure.isin(list(of_family("remembered")))])

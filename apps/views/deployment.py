@@ -30,4 +30,4 @@ st.caption(
 st.dataframe(frame, hide_index=True, width="stretch")
 for measure in shown_in("deployed").values():
     st.caption(plain_text(f"{measure.head}: {measure.meaning}"))
-show_rows(table[table.measure.isin(list(of_family("deployed")))])
+show_rows(table[table.measure.isin([*of_family("deployed"), *of_family("deployed attacks")])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 from chosen_run import current, measures
+from dependence import show_dependence
 from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
 from page_parts import draw, notes, say_missing, show_rows, sortable
 from what_if import show_what_if
@@ -11,11 +12,12 @@ from what_if import show_what_if
 from trustml.compare.table import fact_of
 from trustml.errors import UsageError
 from trustml.plan.job import explain_id
+from trustml.record.explained import explained_model
 from trustml.report.documents import plain_text
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import explained_example, method_agreement
 from trustml.report.explanations.panels import quality_cells
-from trustml.report.explanations.selection import PanelRequest, methods_of
+from trustml.report.explanations.selection import PanelRequest, explained_by, methods_of
 from trustml.report.explanations.tables import BETWEEN_MODELS, rows_of_model
 
 run = current().directory
@@ -28,8 +30,8 @@ if not methods:
 table = measures()
 left, middle, right = st.columns([2, 2, 1])
 method = left.selectbox("Method", methods)
-everything = explained_example(run, PanelRequest(method=method, example=0, model=None, backend=None))
-models = list(dict.fromkeys(panel.model for panel in everything.panels))
+every = PanelRequest(method=method, example=0, model=None, backend=None)
+models = list(dict.fromkeys(explained_model(run, record) for record, _ in explained_by(run, every)))
 model = middle.selectbox("Model", models)
 example = pick_example(right, run)
 
@@ -154,12 +156,18 @@ def show_other() -> None:
     show_what_if(run, manifest, found, model=model)
 
 
+def show_feature() -> None:
+    """Draw what the model says over the range of one feature."""
+    show_dependence(run, manifest, model=model, method=method)
+
+
 shown = {
     "Same weights, every library": show_same_weights,
     "Over all examples": show_overall,
     "Every method": show_all_methods,
     "Every regime": show_regimes,
     "What they are worth": show_worth,
+    "One feature": show_feature,
     "What if": show_other,
 }
 # Of the others nothing is drawn: dozens of charts that nobody sees would keep the browser busy.

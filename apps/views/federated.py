@@ -43,7 +43,7 @@ def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str],
     if spread.empty:
         st.info("How far clients are apart is not at hand for these regimes.")
         return
-    beside(figures.client_spread(spread, order=order), columns=3)
+    beside(figures.client_spread(spread, order=order), columns=2)
     shown = [name for name in private if name in set(spread.regime)]
     st.caption(
         "Clients by themselves, each on the held-out examples that stand for it: the line is their mean, the band goes "
@@ -151,6 +151,14 @@ def frames_of(path: str, seen: str) -> FederatedFrames:
     return federated_frames(Evidence(RunDirectory(Path(path))))
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def summary_of(
+    path: str, seen: str, _evidence: Evidence, _table: pd.DataFrame, _statements: list[PrivacyStatement]
+) -> pd.DataFrame:
+    """Make the first table; anew when more is known."""
+    return summary_frame(_evidence, _table, _statements)
+
+
 def of(frame: pd.DataFrame, regimes: list[str]) -> pd.DataFrame:
     """Give the rows of some regimes."""
     return frame[frame.regime.isin(regimes)]
@@ -190,7 +198,7 @@ def main() -> None:
     order = list(dict.fromkeys(record.regime for record, _ in jobs))
     private = list(dict.fromkeys(record.regime for record, job in jobs if job.mechanism is not None))
 
-    sortable(summary_frame(evidence, table, statements))
+    sortable(summary_of(str(run.path), seen(run), evidence, table, statements))
     st.caption(
         "Means over seeds; the epsilon, of privacy for users, is the largest. 10th percentile and worst: of clients. A "
         "step is a round; MB up: in a round, all its clients together. Round/central: time of a round over that of "

@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
-from chosen_run import current, measures
+from chosen_run import current, measures, seen
 from page_parts import beside, draw, show_rows, sortable
 
 from trustml.measures.evidence import Evidence
+from trustml.models.tasks import facts_of
 from trustml.plan.job import short_model
 from trustml.report.accuracy import figures
-from trustml.report.accuracy.details import details_of
+from trustml.report.accuracy.details import Detail, details_of
+from trustml.report.accuracy.examples import examples_frame
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
+from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
 from trustml.report.documents import plain_text
+
+_ANY = "any"
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def learning_of(path: str, seen: str) -> pd.DataFrame:
+    """Scores and losses in training; anew when more is known."""
+    return learning_frame(Evidence(current().directory))
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def shown_of(path: str, seen: str, job: str) -> tuple[Detail, ...]:
+    """Charts and tables of one model; anew when more is known."""
+    evidence = Evidence(current().directory)
+    return details_of(evidence, next(one for one in judged_models(evidence) if one.id == job))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def examples_of(path: str, seen: str, job: str) -> pd.DataFrame:
+    """What one model answered for every held-out example; anew when more is known."""
+    evidence = Evidence(current().directory)
+    return examples_frame(evidence, next(one for one in judged_models(evidence) if one.id == job))
+
+
+def show_examples(frame: pd.DataFrame) -> None:
+    """Show all held-out examples in a table, filtered by what was answered."""
+    st.subheader("All held-out examples")
+    kept = frame
+    with st.container(horizontal=True):
+        if "right" in frame:
+            answers = st.selectbox("Answers", ["all", "wrong", "right"], key="examples answers")
+            named = [_ANY, *sorted(set(frame.true) | set(frame.answered))]
+            true = st.selectbox("True class", named, key="examples true")
+            said = st.selectbox("Answered", named, key="examples answered")
+            low, high = st.slider("Confidence", 0.0, 1.0, (0.0, 1.0), key="examples confidence")
+            kept = kept[kept.confidence.between(low, high)]
+            kept = kept if answers == "all" else kept[kept.right == (answers == "right")]
+            kept = kept if true == _ANY else kept[kept.true == true]
+            kept = kept if said == _ANY else kept[kept.answered == said]
+        if "text" in frame and (wanted := st.text_input("Text holds", key="examples text")):
+            kept = kept[kept.text.str.lower().str.contains(wanted.lower(), regex=False)]
+    short = {name: st.column_config.NumberColumn(format="%.3f") for name in ("confidence", "loss")}
+    st.dataframe(kept, hide_index=True, width="stretch", column_config=short, alt="Held-out examples")
+    st.caption(
+        plain_text(
+            f"{len(kept):,} of {len(frame):,} held-out examples. Inputs are in the record of those that were explained "
+            "alone, under the number that the Explanations page takes; more of them would be a release of more rows."
+        )
+    )
+
 
 st.title("Models")
 table = measures()
@@ -30,6 +84,12 @@ for column in slice_columns(table):
     show_rows(table[table.measure.str.startswith("slice_")])
 
 evidence = Evidence(current().directory)
+learned = learning_of(str(current().path), seen(current()))
+if len(learned):
+    st.subheader("While they trained")
+    shown = st.segmented_control("Of held-out examples", ["loss", "score"], default="loss", key="learning of")
+    beside(learning_lines(learned, of=shown or "loss", score=facts_of(evidence.task).score), columns=2)
+    st.caption(plain_text(CAPTION))
 records = judged_models(evidence)
 if not records:
     st.info("No model of this run is trained yet, or all predict texts, whose perplexity stands in the overview.")
@@ -41,10 +101,11 @@ for row in calibration.itertuples():
     st.markdown(
         plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
     )
-for detail in details_of(evidence, record):
+for detail in shown_of(str(current().path), seen(current()), record.id):
     if detail.chart is not None:
         draw(detail.chart)
     if detail.cells is not None:
         st.subheader(plain_text(detail.title))
         sortable(detail.cells)
     st.caption(plain_text(detail.caption))
+show_examples(examples_of(str(current().path), seen(current()), record.id))

@@ -9,12 +9,14 @@ import streamlit as st
 from chosen_run import current, how_to_go_on, measures, seen, statements
 from page_parts import draw, hand_on, notes, show_rows, sortable, text_table
 
+from trustml.errors import RecordError
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
 from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
+from trustml.report.parallel_coordinates import parallel_coordinates
 from trustml.report.summary import summary, worded
 from trustml.report.sweeps import sweep_charts
 from trustml.report.tables import constant_lines, overview_frame
@@ -26,6 +28,15 @@ manifest = run.manifest
 st.title(plain_text(manifest.scenario.get("name", "run")))
 if description := manifest.scenario.get("description", ""):
     st.caption(plain_text(description))
+
+try:
+    noted = run.notes()
+    if noted.tags:
+        st.caption(plain_text(f"Tags: {', '.join(noted.tags)}"))
+    for note in noted.notes[-3:]:
+        st.caption(plain_text(f"Note of {note.written[:10]}: {note.text}"))
+except RecordError as error:
+    st.warning(plain_text(error))
 
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
 done = sum(record.status == "ok" for record in manifest.jobs)
@@ -101,7 +112,7 @@ if (table[table.measure == first].value.notna()).any():
     draw(figures.accuracy_points(table))
 else:
     st.info("No model has one yet." if manifest.status == "running" else "No model has one.")
-for chart in sweep_charts(manifest, table):
+for chart in (*sweep_charts(manifest, table), *parallel_coordinates(manifest, table)):
     draw(chart)
 show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 from chosen_run import current, measures, runs_folder, seen
-from page_parts import draw, show_rows
+from page_parts import beside, draw, show_rows
 
 from trustml.launch.benchmarks import bench_module
 from trustml.measures.measure import shown_in
 from trustml.report.documents import plain_text
 from trustml.report.speed import figures
 from trustml.report.speed.tables import load_words
+from trustml.report.speed.usage import usage_frame, usage_lines
 
 st.title("Speed")
 table = measures()
@@ -24,14 +26,40 @@ def bars(path: str, seen: str, name: str) -> list[Any]:
     return list(figures.measure_bars(table, name))
 
 
+@st.cache_resource(max_entries=8, show_spinner=False)
+def used(path: str, seen: str, job: str) -> pd.DataFrame:
+    """What workers used over time, of all jobs or one; anew when more is known."""
+    run = current()
+    return usage_frame(run.directory, [one for one in run.manifest.jobs if job in ("", one.id)])
+
+
+def show_usage() -> None:
+    """Draw processor and memory over time, where private/ is at hand."""
+    run = current()
+    if used(str(run.path), seen(run), "").empty:
+        return
+    st.subheader("Processor and memory over time")
+    jobs = ["", *(one.id for one in run.manifest.jobs if one.status == "ok")]
+    chosen = st.selectbox("Workers of", jobs, format_func=lambda one: one or "all jobs", key="usage job")
+    frame = used(str(run.path), seen(run), chosen)
+    if frame.empty:
+        st.info("That job ended before two samples of it were taken.")
+        return
+    beside(usage_lines(frame), columns=2)
+    st.caption(
+        "Workers and what they start, sampled while they run; those of a framework together. Read from private/: times "
+        "of steps follow the data."
+    )
+
+
 manifest = current().manifest
 devices = sorted({record.result.device for record in manifest.jobs if record.result and record.result.device})
-beside = any(record.concurrent for record in manifest.jobs)
+disturbed = any(record.concurrent for record in manifest.jobs)
 st.caption(
     plain_text(
         f"Device: {', '.join(devices) or 'unknown'} · {manifest.hardware.get('processor')}, "
         f"{manifest.hardware.get('cores')} cores. "
-        + ("Other jobs ran beside some of these: do not read small differences." if beside else "One job at a time.")
+        + ("Other jobs ran beside some of these: do not read small differences." if disturbed else "One job at a time.")
     )
 )
 # What a step takes comes first; what explanations take belongs to another family of measures.
@@ -50,6 +78,7 @@ for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[
     for chart in bars(str(current().path), seen(current()), name):
         draw(chart)
     show_rows(rows)
+show_usage()
 panels = bench_module("panels")  # no part of an installation
 if panels is not None and st.toggle("Show what `trustml bench` measured of trustml beside other libraries"):
     panels.show_benchmark(runs_folder())

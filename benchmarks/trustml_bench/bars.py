@@ -134,6 +134,50 @@ _MANY = Workload(kind="round", network="small_cnn", size=100, examples=18, batch
 _SMALL = Workload(kind="round", network="small_mlp", size=20, examples=64, batch_size=16)
 _SHADOWS = Workload(kind="shadows", network="shadow_mlp", size=64, examples=900, batch_size=64)
 
+
+def _large(network: str, torch: float, opacus: float, jax: float, jax_privacy: float) -> tuple[Bar, ...]:
+    """Bars of a network of real size at batches of 64, in torch and JAX."""
+
+    def bar(
+        what: str,
+        above: tuple[str, ...],
+        below: tuple[str, ...],
+        kinds: tuple[WorkloadKind, WorkloadKind],
+        *,
+        most: float | None = None,
+        least: float | None = None,
+    ) -> Bar:
+        sides = (_side(kinds[0], network, 64, *above), _side(kinds[1], network, 64, *below))
+        return Bar(what=what, above=sides[0], below=sides[1], at_most=most, at_least=least)
+
+    plain: WorkloadKind = "plain_step"
+    private: WorkloadKind = "private_step"
+    own = ("torch", TORCH, TORCH_PLAIN), ("JAX", JAX, JAX_PLAIN)
+    return (
+        bar("torch private step / best plain step of torch", (TORCH,), TORCH_PLAIN, (private, plain), most=torch),
+        bar("fastest Opacus mode / torch private step", OPACUS, (TORCH,), (private, private), least=opacus),
+        bar("best JAX plain step / best torch plain step", JAX_PLAIN, TORCH_PLAIN, (plain, plain), most=jax),
+        bar("JAX private step / best plain step of JAX", (JAX,), JAX_PLAIN, (private, plain), most=1.25),
+        bar("jax-privacy's default step / JAX private step", ("jax-privacy",), (JAX,), (private, private),
+            least=jax_privacy),
+        *(
+            bar(f"trustml's plain step / best other one of {short}", (f"{name} plain",), floor[:-1], (plain, plain),
+                most=1.0)
+            for short, name, floor in own
+        ),
+        *(
+            Bar(
+                what=f"peak memory of {short}'s private step / plain step",
+                above=_side("private_step", network, 64, name),
+                below=_side("plain_step", network, 64, f"{name} plain"),
+                at_most=1.5,
+                quantity="memory",
+            )
+            for short, name, _ in own
+        ),
+    )  # fmt: skip
+
+
 BARS: tuple[Bar, ...] = (
     *_over_plain(JAX, JAX_PLAIN, "JAX", "cnn", 256, 1.20),
     *_over_plain(JAX, JAX_PLAIN, "JAX", "cnn", 1024, 1.15),
@@ -159,6 +203,23 @@ BARS: tuple[Bar, ...] = (
     _over_jax("fastest Opacus mode", OPACUS, "cnn", 1024, 1.1, allocator="tuned"),
     _over_jax("jax-privacy's default step", ("jax-privacy",), "cnn", 256, 4),
     _over_jax("jax-privacy's default step", ("jax-privacy",), "mlp", 256, 300),
+    *_large("resnet20", 1.5, 1.5, 1.6, 2),
+    Bar(
+        what="tensorflow private step / best plain step of tensorflow",
+        above=_side("private_step", "resnet20", 64, TENSORFLOW),
+        below=_side("plain_step", "resnet20", 64, *TENSORFLOW_PLAIN),
+        at_most=2,
+    ),
+    *_large("encoder", 1.4, 1.4, 1.3, 8),
+    *(
+        Bar(
+            what=f"{short} private step of LoRA / plain step of LoRA",
+            above=_side("private_step", "encoder_lora", 64, name),
+            below=_side("plain_step", "encoder_lora", 64, f"{name} plain"),
+            at_most=1.1,
+        )
+        for short, name in (("torch", TORCH), ("JAX", JAX))
+    ),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "cnn", 256, 4),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "cnn", 1024, 4),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "mlp", 256, 1.7),

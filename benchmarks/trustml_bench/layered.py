@@ -1,6 +1,6 @@
-"""Networks that trustml's layers cannot say yet, as nested tuples: ResNet-18 with GroupNorm, a Transformer encoder.
+"""Networks with branches, as nested tuples: ResNets with GroupNorm, a Transformer encoder.
 
-Peers and floors are measured on them beside the others, on accelerators; images are channels-first.
+Peers and floors are measured on them as their users write them; images are channels-first.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from trustml.data.dataset import Floats, Ints
 Layers: TypeAlias = tuple[tuple[Any, ...], ...]
 
 
-def resnet(width: int, blocks: Sequence[int], groups: int) -> Layers:
+def resnet(width: int, blocks: Sequence[int], groups: int, *, bias: bool = True) -> Layers:
     """ResNet for small images with GroupNorm (Wu and He, 2018, arXiv 1803.08494) in place of BatchNorm."""
-    layers: list[tuple[Any, ...]] = [("conv", width, 3, 1, 1), ("norm", groups), ("relu",)]
+    layers: list[tuple[Any, ...]] = [("conv", width, 3, 1, 1, bias), ("norm", groups), ("relu",)]
     channels = width
     for stage, count in enumerate(blocks):
         for block in range(count):
             out, stride = width * 2**stage, 2 if stage and not block else 1
-            body = (("conv", out, 3, stride, 1), ("norm", groups), ("relu",), ("conv", out, 3, 1, 1), ("norm", groups))
-            shortcut = () if stride == 1 and out == channels else (("conv", out, 1, stride, 0), ("norm", groups))
+            body = (
+                ("conv", out, 3, stride, 1, bias),
+                ("norm", groups),
+                ("relu",),
+                ("conv", out, 3, 1, 1, bias),
+                ("norm", groups),
+            )
+            shortcut = () if stride == 1 and out == channels else (("conv", out, 1, stride, 0, bias), ("norm", groups))
             layers += [("residual", body, shortcut), ("relu",)]
             channels = out
     return (*layers, ("mean",), ("dense", 10))
@@ -51,6 +57,8 @@ class Network:
 
 LAYERED: dict[str, Network] = {
     "resnet18": Network(resnet(64, (2, 2, 2, 2), 32), (3, 32, 32)),
+    "resnet20": Network(resnet(16, (3, 3, 3), 8, bias=False), (3, 32, 32)),
+    "encoder": Network(encoder(8_000, 64, 128, 4, 4), (64,), 8_000),
     "transformer": Network(encoder(10_000, 128, 256, 8, 4), (128,), 10_000),
     "small_resnet": Network(resnet(8, (1, 1), 4), (3, 8, 8)),
     "small_transformer": Network(encoder(50, 8, 16, 2, 1), (8,), 50),
@@ -89,10 +97,11 @@ def plan(layers: Layers, shape: tuple[int, ...], generator: np.random.Generator,
                 made.operations += 2 * math.prod(made.shape) * settings[0]
                 made.shape = (*made.shape[:-1], settings[0])
             case "conv":
-                out, side, stride, padding = settings
+                out, side, stride, padding, bias = settings
                 channels, *space = made.shape
                 matrix(name, out, channels, side, side)
-                vector(name, "bias", out, 0)
+                if bias:
+                    vector(name, "bias", out, 0)
                 made.shape = (out, *((length + 2 * padding - side) // stride + 1 for length in space))
                 made.operations += 2 * math.prod(made.shape) * channels * side * side
             case "norm" | "layernorm":

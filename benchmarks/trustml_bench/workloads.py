@@ -9,9 +9,14 @@ import numpy as np
 
 from trustml.backends.contract import Client, Model
 from trustml.data.dataset import Floats, Ints
+from trustml.models.adapters import starting_pairs
 from trustml.models.layers import Architecture
+from trustml.models.residual import resnet20
+from trustml.models.transformers import encoder
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn, small_cnn
+from trustml.scenario.trainable import Head, LoRA, Trainable
+from trustml.scenario.trained_part import trained_part
 from trustml_bench.layered import LAYERED, draw
 
 WorkloadKind: TypeAlias = Literal[
@@ -30,6 +35,18 @@ NETWORKS: dict[str, tuple[Architecture, tuple[int, ...], int]] = {
     "shadow_mlp": (mlp([32], classes=10), (64,), 10),
 }
 """Architecture, input shape and classes by name."""
+
+
+LARGE: dict[str, tuple[Architecture, tuple[int, ...], tuple[Trainable, ...]]] = {
+    "resnet20": (resnet20(), (32, 32, 3), ()),
+    "encoder": (encoder(vocabulary=8_000, classes=10, width=128, heads=4, blocks=4), (64,), ()),
+    "encoder_lora": (
+        encoder(vocabulary=8_000, classes=10, width=128, heads=4, blocks=4), (64,), (LoRA(rank=8), Head()),
+    ),
+}  # fmt: skip
+"""Ours of real size, with what is trained of them: those of :data:`trustml_bench.layered.LAYERED` have as many weights.
+
+Of the encoder peers have norms before each part, ours behind it."""
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,19 +87,46 @@ def make_model(workload: Workload) -> Model:
     Raises
     ------
     NotImplementedError
-        If trustml's layers cannot say the network.
+        If the network is only measured as others write it.
     """
+    if workload.network in LARGE:
+        return _large_model(workload.network)
     if workload.network in LAYERED:
-        raise NotImplementedError("trustml's layers have no residual connection")
+        raise NotImplementedError(f"trustml's form of {workload.network} is not measured here")
     architecture, shape, _ = NETWORKS[workload.network]
     weights = initial_weights(architecture, shape, generator=np.random.default_rng(1))
     return Model(architecture=architecture, input_shape=shape, weights=weights)
+
+
+def _large_model(name: str) -> Model:
+    """A network of real size: all its weights move, or pairs beside frozen ones."""
+    architecture, shape, trainable = LARGE[name]
+    weights = initial_weights(architecture, shape, generator=np.random.default_rng(1))
+    if not trainable:
+        return Model(architecture=architecture, input_shape=shape, weights=weights)
+    part = trained_part(trainable, architecture, shape)
+    generator = np.random.default_rng(2)
+    pairs = starting_pairs(part.architecture, shape, part.beside, generator=generator)
+    frozen = frozenset(weights) - set(part.trained)
+    return Model(architecture=part.architecture, input_shape=shape, weights=weights | pairs, frozen=frozen)
+
+
+def make_own_batch(workload: Workload) -> tuple[Floats, Ints]:
+    """The same numbers as trustml takes them: channels last, and words as float32, of which 0 would be padding."""
+    if workload.network not in LARGE:
+        return make_batch(workload)
+    found = LAYERED[workload.network.removesuffix("_lora")]
+    inputs, labels = draw(found, workload.size)
+    inputs = np.maximum(inputs, 1) if found.words else inputs.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(inputs, np.float32), labels
 
 
 def make_batch(workload: Workload) -> tuple[Floats, Ints]:
     """Inputs (size, *x) and labels (size,), the same for every engine."""
     if workload.network in LAYERED:
         return draw(LAYERED[workload.network], workload.size)
+    if workload.network not in NETWORKS:
+        raise NotImplementedError(f"{workload.network} is only measured in trustml's form")
     _, shape, classes = NETWORKS[workload.network]
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(workload.size, *shape)).astype(np.float32)

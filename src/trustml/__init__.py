@@ -79,6 +79,7 @@ from trustml.models.token_layers import (
 )
 from trustml.scenario.attacks import (
     Attacks as Attacks,
+    AttributeInference as AttributeInference,
     Canaries as Canaries,
     Extraction as Extraction,
     Game as Game,
@@ -200,6 +201,7 @@ from trustml.scenario.trainable import (
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft
+    from trustml.explanation.explain import Explanation as Explanation, explain as explain
     from trustml.importing.model import ImportedModel as ImportedModel, import_model as import_model
     from trustml.api import (
         Run as Run,
@@ -230,6 +232,8 @@ _LATE = {
     "audit": "trustml.audits",
     "Draft": "trustml.drafting.draft",
     "draft": "trustml.drafting.draft",
+    "Explanation": "trustml.explanation.explain",
+    "explain": "trustml.explanation.explain",
     "ImportedModel": "trustml.importing.model",
     "import_model": "trustml.importing.model",
     "Native": "trustml.models.native",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
     from trustml.record.exports import Calibration, ExportRecord
+    from trustml.record.notes import Notes
     from trustml.report.run_figures import RunFigures
     from trustml.report.score_changes import Answer
 
@@ -90,6 +91,24 @@ class Run:
         from trustml.compare.table import read_statements
 
         return read_statements(self._directory)
+
+    def notes(self) -> Notes:
+        """Tags and notes that people wrote of the run afterwards."""
+        from trustml.record.notes import read_notes
+
+        return read_notes(self._directory)
+
+    def note(self, text: str = "", *, tags: Sequence[str] = (), remove_tags: Sequence[str] = ()) -> Notes:
+        """Add a note or tags, in ``private/`` beside the record, and give all there are.
+
+        Raises
+        ------
+        UsageError
+            If a text or a tag may not be written so.
+        """
+        from trustml.record.notes import write_note
+
+        return write_note(self._directory, text=text, add=tags, remove=remove_tags)
 
     def summary(self) -> tuple[Answer, ...]:
         """What the run answers, in three to five sentences, each with the measure it is made from."""
@@ -257,6 +276,7 @@ def run(
     overrides: Sequence[str] = (),
     listener: Callable[[dict[str, Any]], None] | None = None,
     progress: bool | None = None,
+    reuse: bool = False,
 ) -> Run:
     """Run a scenario to its end and measure it.
 
@@ -271,6 +291,9 @@ def run(
         Gets every event as it happens.
     progress : bool, optional
         Whether progress is shown; where there is no listener, it is in a notebook and on a terminal.
+    reuse : bool
+        Whether plain jobs are taken over from runs of `out` in which the same was done, by the same code on the same
+        machine, and offered to later ones. Their times are of there. Private models are always trained anew.
 
     Returns
     -------
@@ -292,7 +315,7 @@ def run(
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
     with directory.lock() as lock:
-        return _execute(directory, listener, progress, lock=lock, trust_code=True)
+        return _execute(directory, listener, progress, lock=lock, trust_code=True, reuse=reuse)
 
 
 def resume(
@@ -304,6 +327,7 @@ def resume(
     trust_code: bool = False,
     listener: Callable[[dict[str, Any]], None] | None = None,
     progress: bool | None = None,
+    reuse: bool = False,
 ) -> Run:
     """Go on with a run: do only what is missing.
 
@@ -321,6 +345,7 @@ def resume(
         Whether code that the run names is run, where its model is a network of somebody's own.
     listener : callable, optional
     progress : bool, optional
+    reuse : bool
         As for :func:`run`.
     """
     from trustml.launch.resume import prepare_resume
@@ -328,7 +353,7 @@ def resume(
     directory = find_run(name, root=Path(root))
     with directory.lock() as lock:
         prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun, trust_code=trust_code)
-        return _execute(directory, listener, progress, lock=lock, trust_code=trust_code)
+        return _execute(directory, listener, progress, lock=lock, trust_code=trust_code, reuse=reuse)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
@@ -348,6 +373,7 @@ def _execute(
     *,
     lock: int,
     trust_code: bool,
+    reuse: bool,
 ) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
@@ -362,7 +388,8 @@ def _execute(
                 listener(event)
 
         with executing(directory):
-            manifest = JobScheduler(directory, listener=tell, lock=lock, trust_code=trust_code).execute()
+            scheduler = JobScheduler(directory, listener=tell, lock=lock, trust_code=trust_code, reuse=reuse)
+            manifest = scheduler.execute()
             write_measures(directory)
             done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
             directory.append_event(done)

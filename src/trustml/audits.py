@@ -88,6 +88,18 @@ class Audit:
 
         return write_model_card(self._record, path)
 
+    def ml_bom(self, path: str | Path) -> Path:
+        """Write a bill of materials (CycloneDX, JSON), with a model card each, and give its path.
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be written.
+        """
+        from trustml.report.audit.ml_bom import write_ml_bom
+
+        return write_ml_bom(self._record, path)
+
     def __repr__(self) -> str:
         model = self._record.models[0].name if len(self._record.models) == 1 else f"{len(self._record.models)} models"
         verdict = "passed" if self.passed else "not passed"

@@ -1,7 +1,7 @@
 """The dashboard served for a folder of runs, and Debian's Chromium to look at it.
 
-``python -m tests.apps.chromium RUN FOLDER`` writes the pictures of the documentation from a run: look at them before
-they are committed.
+``python -m tests.apps.chromium RUN FOLDER`` writes the pictures of the documentation from a run, and with a third word
+``tutorial`` those of the tutorial from the run of its table: look at them before they are committed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PICTURES = {
     "speed": "speed",
     "compare": "compare",
 }
+TUTORIAL = {"tutorial_overview": "", "tutorial_privacy": "privacy", "tutorial_explanations": "explanations"}
 _WIDTH = 1280
 _TALLEST = 2400
 
@@ -131,11 +132,11 @@ def picture(browser: Any, path: Path) -> None:
     browser.find_element("css selector", '[data-testid="stMainBlockContainer"]').screenshot(str(path))
 
 
-def main(run: Path, folder: Path) -> None:
-    """Write the pictures of the documentation."""
+def main(run: Path, folder: Path, pictures: dict[str, str]) -> None:
+    """Write pictures of pages of a run, by their names."""
     others = [path.name for path in sorted(run.parent.iterdir()) if path != run and (path / "manifest.json").is_file()]
     with served(run.parent) as address, tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as browser:
-        for name, page in PICTURES.items():
+        for name, page in pictures.items():
             set_size(browser, 1000)
             beside = f"&runs={run.name},{others[0]}" if page == "compare" and others else ""
             browser.get(f"{address}/{page}?run={run.name}{beside}")
@@ -144,4 +145,4 @@ def main(run: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), TUTORIAL if "tutorial" in sys.argv[3:] else PICTURES)

@@ -272,3 +272,37 @@ def test_statements_that_cannot_be_read_are_not_said_to_be_of_no_privacy(entry, 
     assert_whole(app)
     assert any("There are no privacy statements" in one.value for one in app.warning)
     assert not any("No model" in one.value or "No finite" in one.value for one in app.info), text_of(app)
+
+
+def test_runs_are_found_by_what_was_noted_of_them(entry, tmp_path, monkeypatch):
+    good, other = copy_of("private", tmp_path), copy_of("federated", tmp_path)
+    good.note("before *the* audit", tags=["for-report"])
+    (other.path / "private").mkdir(exist_ok=True)
+    (other.path / "private" / "notes.json").write_text("[")
+    app = opened(entry, tmp_path, monkeypatch, run=good.id)
+    assert "Tags: for-report" in text_of(app) and "before \\*the\\* audit" in text_of(app)
+    app.switch_page("views/runs.py").run()
+    assert len(app.dataframe[0].value) == 2
+    app.selectbox(key="runs tag").set_value("for-report").run()
+    assert_whole(app)
+    assert [row[:3] for row in shown_cells(app.dataframe[0])] == [[good.id, "success", "for-report"]]
+
+
+def listed_examples(app: AppTest) -> pd.DataFrame:
+    return next(one.value for one in app.dataframe if {"held-out example", "loss"} <= set(one.value.columns))
+
+
+def test_held_out_examples_are_filtered_by_what_was_answered(entry, tmp_path, monkeypatch):
+    run = copy_of("frameworks", tmp_path)
+    app = opened(entry, tmp_path, monkeypatch, page="models")
+    assert_whole(app)
+    everything = listed_examples(app)
+    assert len(everything) == run.manifest.data.test_examples
+    app.selectbox(key="examples answers").set_value("wrong").run()
+    assert_whole(app)
+    wrong = listed_examples(app)
+    assert 0 < len(wrong) < len(everything) and not wrong.right.any()
+    assert wrong["held-out example"].tolist() == everything[~everything.right]["held-out example"].tolist()
+    app.selectbox(key="examples true").set_value(wrong.true.iloc[0]).run()
+    assert set(listed_examples(app).true) == {wrong.true.iloc[0]}
+    assert f"of {len(everything):,} held-out examples" in text_of(app)

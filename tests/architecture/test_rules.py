@@ -48,6 +48,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
+    "explanation": {*_BASE, "auditing", "backends", "importing", "report"},
     "tuning": {*_BASE, "measures", "api"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {

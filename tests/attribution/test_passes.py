@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trustml.attribution.passes import MOST_ROWS, rows_of_pass
+from trustml.launch.environments import find_environment
 from trustml.models.residual import resnet18
 from trustml.models.transformers import vit_tiny
 from trustml.models.zoo import mlp, small_cnn
@@ -33,6 +37,7 @@ def test_large_images_pass_a_few_at_a_time(architecture):
 
 def test_small_networks_keep_their_passes():
     assert rows_of_pass(small_cnn(), (8, 8, 1)) == rows_of_pass(mlp([32], classes=2), (30,)) == MOST_ROWS
+    assert rows_of_pass(small_cnn(), (28, 28, 1), most=10**9) < 10**6
 
 
 @pytest.mark.torch
@@ -60,6 +65,44 @@ def test_captum_takes_as_many_as_are_said_and_gives_the_same():
                 np.testing.assert_allclose(few["native"], whole["native"], rtol=1e-4, atol=1e-6)
     finally:
         hook.remove()
+
+
+PEAK = """
+import resource
+import numpy as np, tensorflow as tf
+from trustml.attribution.passes import rows_of_pass
+from trustml.backends.contract import Model
+from trustml.backends.tensorflow.network import KerasNetwork
+from trustml.models.residual import resnet18
+from trustml.models.weights import initial_weights
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+architecture, shape = resnet18(classes=2), (224, 224, 3)
+weights = initial_weights(architecture, shape, generator=np.random.default_rng(0))
+network = KerasNetwork(Model(architecture=architecture, input_shape=shape, weights=weights))
+rows = rows_of_pass(architecture, shape)
+inputs = np.random.default_rng(1).random((rows, *shape), np.float32)
+before = peak()
+network.input_gradients(inputs, np.zeros(rows, np.int64))
+print(peak() - before)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.tensorflow
+def test_gradients_of_large_images_stay_within_the_budget_in_tensorflow():
+    """Called as it is, TensorFlow takes 1,860 MiB for what the budget of a GiB holds; as a graph about 470."""
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [find_environment("tensorflow").require(), "-W", "ignore", "-c", PEAK],
+        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 1024
 
 
 @pytest.mark.jax

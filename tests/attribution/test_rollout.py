@@ -30,7 +30,7 @@ def asked(architecture: Architecture, inputs: np.ndarray) -> tuple[Model, np.nda
     }
     model = Model(architecture=architecture, input_shape=inputs.shape, weights=weights)
     values = values_of(model, inputs)
-    found = rollout(architecture, inputs[None], lambda _, names: {name: values[name][None] for name in names})
+    found = rollout(architecture, inputs[None], lambda _, names: {name: values[name][None] for name in names}, rows=1)
     return model, found[0]
 
 

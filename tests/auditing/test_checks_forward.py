@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,36 @@ def test_what_is_no_number_is_said():
 
     found = findings(breaks)
     assert "no number" in found["occlusion"].reason and "no number" in found["kernel-shap"].reason
+
+
+class Shuffles:
+    """What only its weights can be shuffled of: answers are those of other weights meanwhile, or the same."""
+
+    def __init__(self, *, really=True):
+        self.weights, self.really = WEIGHTS, really
+
+    def ask(self, inputs):
+        return inputs @ self.weights
+
+    @contextmanager
+    def randomised(self, seed):
+        if self.really:
+            self.weights = np.random.default_rng(seed).permutation(WEIGHTS.ravel()).reshape(WEIGHTS.shape)
+        yield self
+        self.weights = WEIGHTS
+
+
+@pytest.mark.parametrize("really", [True, False])
+def test_weights_that_can_be_shuffled_are(really):
+    shuffles = Shuffles(really=really)
+    model = AskedModel(Target(kind="a file", ask=shuffles.ask, shuffles=shuffles, without_gradients="it gives none"))
+    explained = prepare(model, INPUTS, LABELS, train=INPUTS, single=False, confidence=0.99, seed=0, budget=Budget())
+    (found,) = [one for one in check_forward(explained, shuffles=True) if one.id == "explanations.occlusion-sanity"]
+    if really:
+        assert found.measured[0].value < 0.5 and found.severity in ("pass", "note")
+    else:
+        assert found.severity == "not checked" and "nothing to shuffle" in found.reason
+    assert (shuffles.ask(INPUTS) == INPUTS @ WEIGHTS).all()
 
 
 def test_no_time_and_a_model_that_fails_are_one_line_each():

@@ -1,7 +1,8 @@
 """Servers of others on loopback: ``TRUSTML_SERVERS`` names the environment that they are installed in.
 
-``python -m venv servers; servers/bin/pip install mlserver==1.7.1 mlserver-sklearn==1.7.1 mlflow-skinny==3.17.2`` makes
-one. MLServer was audited as these tests do it; what it answered is what the doubles of ``test_endpoints.py`` answer.
+``python -m venv servers; servers/bin/pip install mlserver==1.7.1 mlserver-sklearn==1.7.1 mlflow-skinny==3.17.2
+litserve==0.2.19`` makes one. The three were audited as these tests do it; what MLServer answered is what the doubles of
+``test_endpoints.py`` answer.
 """
 
 from __future__ import annotations
@@ -139,3 +140,46 @@ def test_mlflow_serves_what_the_model_was_saved_to_answer(chances, servers, tmp_
         else:
             (told,) = [one.reason for one in audit.findings if one.id == "data.predictions"]
             assert "pyfunc_predict_fn='predict_proba'" in told
+
+
+SERVED = """
+import sys
+import joblib, litserve, numpy
+
+class Forest(litserve.LitAPI):
+    def setup(self, device):
+        self.forest = joblib.load("model.joblib")
+
+    def decode_request(self, request):
+        return numpy.asarray(request["rows"])
+
+    def predict(self, rows):
+        return self.forest.predict_proba(rows)
+
+    def encode_response(self, output):
+        return {"answer": {"chances": output.tolist()}}
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Forest(), accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False)
+"""
+
+
+@pytest.mark.slow
+def test_litserve_answers_in_json_of_its_own_names(servers, tmp_path):
+    expected = trained(servers, tmp_path)
+    (port,) = free_ports(1)
+    (tmp_path / "served.py").write_text(SERVED)
+    url = f"http://127.0.0.1:{port}"
+    with started([servers / "python", "served.py", str(port)], ready=f"{url}/health", folder=tmp_path):
+        names = {"input_name": "rows", "output_name": "answer.chances"}
+        served = trustml.Endpoint(f"{url}/predict", protocol="json", **names)
+        np.testing.assert_allclose(ask_endpoint(served, INPUTS[:9]), expected[:9], rtol=1e-12)
+        sets = {"train": (INPUTS[:200], LABELS[:200]), "holdout": (INPUTS[200:], LABELS[200:])}
+        audit = trustml.audit(served, **sets, checks=("membership",))
+        assert audit.record.models[0].train_accuracy == (expected.argmax(1) == LABELS)[:200].mean()
+        assert audit.worst == "risk"  # a forest knows what it was trained on
+        with pytest.raises(EndpointError, match="name what leads to them as output_name"):
+            ask_endpoint(trustml.Endpoint(f"{url}/predict", protocol="json", input_name="rows"), INPUTS[:2])
+        with pytest.raises(EndpointError, match="HTTP 500"):
+            ask_endpoint(trustml.Endpoint(f"{url}/predict", protocol="json"), INPUTS[:2])

@@ -119,6 +119,20 @@ def test_what_was_shown_is_a_violation_from_just_above_the_claim(shown, severity
     assert [one.value for one in found.measured] == [shown, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("never", "without", "severity"),
+    [(0, 0, "pass"), (3, 6, "pass"), (4, 6, "not checked"), (0, 10, "not checked"), (10, 0, "not checked")],
+)
+def test_canaries_that_never_received_loss_are_no_clean_result(never, without, severity):
+    facts = {"planted": 10, "never_came": never, "without_gradient": without}
+    shown = msgspec.structs.replace(row("audited_epsilon", 1.5, kind="canary"), facts=facts)
+    found = bound_finding([row("claimed_epsilon", 2.0, kind="canary"), shown])
+    assert found.severity == severity
+    assert found.title.endswith("none of 10 planted canaries received loss, so that nothing was tried.") == (
+        severity == "not checked"
+    )
+
+
 def test_an_estimate_refutes_nothing():
     found = bound_finding([row("claimed_epsilon", 2.0), row("epsilon_estimate", 9.0)])
     assert found.severity == "note" and "9.00; an estimate is no bound" in found.title

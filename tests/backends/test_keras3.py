@@ -14,11 +14,16 @@ import pytest
 import trustml
 from tests import WHOLE
 from trustml.auditing.run_audit import audit_run
+from trustml.backends.contract import Model
 from trustml.backends.numpy.network import logits
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.catalogue.available import availability
 from trustml.conformance import StepSettings, check_step
+from trustml.conformance.subject import flat
 from trustml.frameworks.table import backend_names
+from trustml.models.transformers import encoder
+from trustml.models.weights import initial_weights
 from trustml.models.zoo import small_cnn
 from trustml.worker import conformance
 
@@ -61,6 +66,31 @@ def test_its_private_step_is_the_mechanism_and_its_outputs_are_the_oracles():
     assert [finding.diagnosis for finding in found if not finding.passed] == []
     model = conformance.example_model("mlp")
     assert np.abs(backend.network(model).logits(inputs[:4]) - logits(model, inputs[:4])).max() < 1e-5
+
+
+def test_the_encoder_computes_what_the_oracle_does_and_clips_one_text_by_itself():
+    backend = load_backend("keras_jax")
+    architecture = encoder(vocabulary=9, classes=3, width=8, heads=2, blocks=1)
+    weights = initial_weights(architecture, (5,), generator=np.random.default_rng(1))
+    model = Model(architecture=architecture, input_shape=(5,), weights=weights)
+    ids = np.random.default_rng(2).integers(1, 9, (4, 5)).astype(np.float32)
+    ids[0, 3:], ids[1] = 0, 0  # padding, and nothing but padding
+    found = backend.network(model).logits(ids)
+    np.testing.assert_allclose(found, logits(model, ids), atol=1e-5)
+    looked_up = np.concatenate([weights["tokens.table"][ids.astype(int)] - weights["tokens.table"][0],
+                                np.where(ids > 0, 0.0, -1.0)[..., None]], axis=-1).astype(np.float32)  # fmt: skip
+    np.testing.assert_allclose(backend.network(model).logits(looked_up), found, atol=1e-5)
+    assert backend.network(model).input_gradients(looked_up, np.zeros(4, int)).shape == looked_up.shape
+
+    def clipped(rows):
+        settings = PrivateSettings(optimizer=trustml.SGD(), expected_batch_size=4, noise_seed=(1, 2, 3, 4))
+        trainer = backend.private(model, settings, 0)
+        trainer.accumulate(ids[rows, None], np.array([0, 1, 2, 1])[rows], clipping_norm=0.1)
+        return flat(trainer.clipped_sum())
+
+    alone = [clipped([row]) for row in range(4)]
+    np.testing.assert_allclose(clipped([0, 1, 2, 3]), np.sum(alone, axis=0), atol=1e-6)
+    assert max(np.linalg.norm(one) for one in alone) == pytest.approx(0.1, rel=1e-5)
 
 
 @pytest.mark.long

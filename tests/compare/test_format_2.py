@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests import WHOLE
-from tests.conftest import measured_once
-from tests.records import NAMES, copy_of, measured_anew
+from tests.conftest import measured_copy, measured_once
+from tests.records import NAMES, copy_of
 from trustml.compare.table import recorded_measures, rows_of
 from trustml.measures.measure import MEASURES as TABLE
 from trustml.measures.notes import note_of
@@ -124,8 +124,8 @@ def test_the_table_as_it_was_written_stays_empty(tmp_path):
     assert run.manifest.format == 2 and any(row.about != About() for row in rows_of(run.measures()))
 
 
-def test_a_note_of_a_newer_table_is_not_read(tmp_path):
-    run = measured_anew("federated", tmp_path)
+def test_a_note_of_a_newer_table_is_not_read(tmp_path_factory, tmp_path):
+    run = measured_copy(tmp_path_factory, "federated", tmp_path)
     table = pd.read_parquet(run.path / MEASURES).assign(privacy_unit="", pair="", verdict="", facts="{}")
     table.to_parquet(run.path / MEASURES, index=False)
     run.directory.write_manifest(msgspec.structs.replace(run.manifest, format=2))

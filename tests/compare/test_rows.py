@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import measured_once
 from tests.records import measured_anew
 from trustml.compare.table import fact_of
 from trustml.errors import PrivacyError
 from trustml.measures import completeness, privacy
 
 
-def test_a_measure_that_fails_is_an_absent_row_and_the_others_are_there(tmp_path, monkeypatch):
-    whole = measured_anew("evidence", tmp_path / "whole").measures()
+def test_a_measure_that_fails_is_an_absent_row_and_the_others_are_there(tmp_path_factory, tmp_path, monkeypatch):
+    whole = measured_once(tmp_path_factory, "evidence").measures()
 
     def fail(evidence):
         raise ZeroDivisionError("nothing to divide\x1b[31m")

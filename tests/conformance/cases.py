@@ -273,7 +273,7 @@ ALONE = (
     "dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "conv_same", "conv_asymmetric", "conv_column",
     "conv_stride_over", "max_pool_overlap", "max_pool_left_over", "avg_pool_padded", "relu", "gelu", "tanh",
     "group_norm", "instance_norm", "layer_norm", "glorot", "conv_groups", "conv_dilated", "conv_standardised",
-    "rms_norm", "mixed_conv", "sequence", "recurrent", "smooth_cnn", "residual",
+    "rms_norm", "mixed_conv", "sequence", "recurrent", "smooth_cnn", "residual", "mlp",
 )  # fmt: skip
 """In short left out, as networks of several kinds of layer have what they have: compiling is what takes the time."""
 TRAINED: tuple[str, ...] = ("small_cnn",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.conformance.trials import Network, Rows, Trial
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, ReLU
+from trustml.models.layers import Add, Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, Node, ReLU
 from trustml.models.residual import residual_network
 
 ORDINARY = Rows(pattern="normal", offset=0.0, spread=1.0)
@@ -50,5 +50,18 @@ KNOWN = [
 ]  # fmt: skip
 """Each with its trials: one example far out, a large last layer, others whose gradients are mostly rounding, and
 values that two layers take."""
-SHORT = [(KNOWN[1][0], [*NEIGHBOURS[9:], *OUTLIERS[::2], *LARGE_LAST]), KNOWN[2]]
-"""Fewer of them: a network whose gradients are mostly rounding, and one of values that two layers take."""
+TWO_USES = Architecture(
+    layers=(
+        Conv2D(filters=4, kernel=(3, 3)),
+        Node(name="long", layer=Conv2D(filters=8, kernel=(2, 2))),
+        Node(name="short", layer=Conv2D(filters=8, kernel=(2, 2)), inputs=("0",)),
+        Node(name="both", layer=Add(), inputs=("long", "short")),
+        Flatten(),
+        Dense(units=10),
+    )
+)
+SHORT = [
+    (KNOWN[1][0], [*NEIGHBOURS[9:], *OUTLIERS[::2], *LARGE_LAST]),
+    (Network(architecture=TWO_USES, input_shape=(6, 5, 2), block=16), KNOWN[2][1]),
+]
+"""Fewer of them: a network whose gradients are mostly rounding, and a small one of a value that two layers take."""

@@ -120,7 +120,7 @@ def search_sensitivity(
     for number, move in moves:
         seen.add(number)
         tried += 1
-        if worst is None or _excess(move) > _excess(worst):
+        if worst is None or excess(move) > excess(worst):
             worst = move
             tell(move)
     assert worst is not None
@@ -147,7 +147,7 @@ def _moves(
             fresh = not best or turn < trials // 3 or generator.random() < 0.2
             trial = draw_trial(generator) if fresh else mutated(best[generator.integers(len(best))].trial, generator)
             move = try_one(network, trial, clipped_sum)
-            best = sorted([*best, move], key=_excess, reverse=True)[:_KEPT]
+            best = sorted([*best, move], key=excess, reverse=True)[:_KEPT]
             yield number, move
             drawn += 1
             if drawn >= _LEAST and time.monotonic() > end:
@@ -187,5 +187,6 @@ def _distance(one: Weights, other: Weights) -> float:
     return math.sqrt(sum(float(np.square(part).sum()) for part in parts))
 
 
-def _excess(move: Move) -> float:
+def excess(move: Move) -> float:
+    """How far beyond what is allowed, in clipping norms; what is no number is furthest."""
     return move.moved - move.allowed if math.isfinite(move.moved) else math.inf

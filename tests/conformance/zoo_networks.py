@@ -9,6 +9,12 @@ from trustml.models.tasks import NextToken
 from trustml.models.transformers import decoder, encoder, ft_transformer, vit_tiny
 from trustml.models.zoo import mlp, mnist_cnn, small_cnn
 
+WAYS = {
+    "jax": ("book-keeping",),
+    "torch": ("hooks", "functorch", "ew", "book_keeping"),
+    "tensorflow": ("dp_model", "book_keeping"),
+}
+"""Ways to clip of each backend."""
 _BLOCK = 4
 ZOO: dict[str, Network] = {
     name: Network(architecture=architecture, input_shape=shape, block=_BLOCK)

@@ -157,6 +157,7 @@ def test_a_file_that_is_no_sound_is_named_in_one_line(tmp_path, content):
         assert np.isfinite(found).all() and content == riff(bytes(8), bits=16, size=2**31)  # cut off: what is there
     except DataError as error:
         assert "a.wav" in str(error) and "\n" not in str(error)
+        assert ("holds no sample" in str(error)) == (content == riff(b"", bits=16))
 
 
 def test_damage_is_refused_in_one_line_or_harmless(tmp_path):

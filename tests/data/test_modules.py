@@ -125,7 +125,7 @@ def test_bytes_of_images_are_scaled(here):
     ("function", "arguments", "words"),
     [
         ("broken", {}, "fails with ValueError: no such row, line 3 of beside.py; fix it"),
-        ("nothing", {}, "AttributeError"),
+        ("nothing", {}, "is no function; choose among "),
         ("ragged", {}, "float64 of shape (2,) as example 1, and float64 of shape (1,) before"),
         ("odd", {"kind": "one"}, "gave int; return (inputs, labels)"),
         ("odd", {"kind": "texts"}, "gave inputs of type <U1"),

@@ -158,6 +158,8 @@ def test_twin_columns_are_refused_and_row_numbers_left_out_with_a_word(tmp_path)
     dataset = load_dataset(csv(tmp_path, frame.to_csv()))
     assert dataset.feature_names == ("a",)
     assert "counts the rows: it was left out" in dataset.warnings[0]
+    chosen = load_dataset(csv(tmp_path, frame.sample(frac=0.7, random_state=1).to_csv()))  # keeps its index, shuffled
+    assert chosen.feature_names == ("a",) and "numbers the rows: it was left out" in chosen.warnings[0]
     refused(csv(tmp_path, table(",y", NUMBERS, CLASSES)), "column 1 has no name")
     written_twice = frame.assign(**{"Unnamed: 0": range(ROWS)})
     assert load_dataset(csv(tmp_path, written_twice.to_csv(index=False))).feature_names == ("a",)

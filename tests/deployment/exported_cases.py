@@ -8,29 +8,57 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from tests import WHOLE
 from tests.conformance.cases import make_inputs, make_model
 from trustml.backends.contract import FileRequest
 from trustml.backends.table import load_backend
+from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
+from trustml.models.exported import ADDED_VARIABLE
 
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
+ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
 STATEMENT = '{"run": "of a test"}'
 
 
+FAULTS = {
+    "weights of another job": lambda weights, rng: {n: rng.permuted(w) for n, w in weights.items()},
+    "channels in another order": lambda weights, rng: {
+        n: w[..., ::-1].copy() if n == "0.kernel" else w for n, w in weights.items()
+    },
+    "a bias is left out": lambda weights, rng: {
+        n: np.zeros_like(w) if n.endswith(".bias") else w for n, w in weights.items()
+    },
+    "another normalisation": lambda weights, rng: {n: w * 2 if n == "0.kernel" else w for n, w in weights.items()},
+}
+
+
+def planted(weights, fault):
+    """Weights of a model with a fault."""
+    return FAULTS[fault](weights, np.random.default_rng(0))
+
+
 def main(backend: str, output: str, names: list[str]) -> None:
-    """Ask for every target of a backend."""
+    """Ask for every target of a backend; in the long form also for files of a network with a planted fault."""
     exporting = importlib.import_module(f"trustml.backends.{backend}.exporting")
     found = {}
     for name in names:
         for target in exporting.EXPORTERS:
+            if not added(target):
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
+            for fault in FAULTS if WHOLE and name == "small_cnn" else ():
+                with tempfile.TemporaryDirectory() as folder:
+                    found[f"fault: {fault}.{target}"] = _tried(backend, exporting, name, target, Path(folder), fault)
     if backend == "tensorflow":
         from tests.deployment.hostile_saved import tried
 
@@ -39,13 +67,20 @@ def main(backend: str, output: str, names: list[str]) -> None:
     Path(output).write_text(json.dumps(found))
 
 
-def _tried(backend, exporting, name, target, folder):
+def added(target: str) -> bool:
+    """Whether the packages of a target that needs some of its own are there; ExecuTorch's take long to import."""
+    name = TARGETS[target].addition
+    return not name or (ADDED_VARIABLE.format(name.upper()) in os.environ and (WHOLE or name != "executorch"))
+
+
+def _tried(backend, exporting, name, target, folder, fault=""):
     model = make_model(name)
+    wrong = replace(model, weights=planted(model.weights, fault)) if fault else model
     path = folder / f"model{ENDINGS.get(target, '')}"
     inputs = make_inputs(np.random.default_rng(3).uniform(size=(5, 8, 8, 1)).astype(np.float32), name)
     network = load_backend(backend).network(model)
     try:
-        exporting.EXPORTERS[target](FileRequest(model=model, path=path, statement=STATEMENT))
+        exporting.EXPORTERS[target](FileRequest(model=wrong, path=path, statement=STATEMENT))
         opened = exporting.OPENERS[target](path)
         logits, own = opened.logits(inputs), network.logits(inputs)
     except UsageError as error:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import trustml
+from tests.conftest import measured_copy
+from tests.deployment.exported_cases import FAULTS, planted
 from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
@@ -36,7 +38,7 @@ MODEL = "train.torch.DPSGD.s0"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> trustml.Run:
     """A run with one model exported. Only to be read."""
-    run = measured_anew("frameworks", tmp_path_factory.mktemp("exports"))
+    run = measured_copy(tmp_path_factory, "frameworks", tmp_path_factory.mktemp("exports"))
     run.export(MODEL, to="pt2")
     return run
 
@@ -160,18 +162,6 @@ def test_a_run_is_verified_with_its_exports(tmp_path):
     assert not verify(run.path).passed
 
 
-FAULTS = {
-    "weights of another job": lambda weights, rng: {n: rng.permuted(w) for n, w in weights.items()},
-    "channels in another order": lambda weights, rng: {
-        n: w[..., ::-1].copy() if n == "0.kernel" else w for n, w in weights.items()
-    },
-    "a bias is left out": lambda weights, rng: {
-        n: np.zeros_like(w) if n.endswith(".bias") else w for n, w in weights.items()
-    },
-    "another normalisation": lambda weights, rng: {n: w * 2 if n == "0.kernel" else w for n, w in weights.items()},
-}
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize(
     "fault",
@@ -186,7 +176,7 @@ def test_a_file_with_a_fault_is_told(exported, tmp_path, fault):
     """The file is made by the product's own exporter from a model with the fault, and asked beside the true one."""
     job = exported.directory.job(MODEL)
     weights = read_weights(exported.path / "jobs" / MODEL / "weights.safetensors")
-    wrong = FAULTS[fault](weights, np.random.default_rng(0)) if fault in FAULTS else weights
+    wrong = planted(weights, fault) if fault in FAULTS else weights
     request = ExportRequest(
         backend="torch",
         target="pt2",

@@ -11,6 +11,7 @@ import pytest
 
 from tests import WHOLE
 from trustml.launch.environments import find_environment
+from trustml.measures.deployed import MOST_APART
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGITS, GRADIENTS = 1e-5, 1e-5
@@ -24,38 +25,48 @@ EVERYTHING = (
 )  # fmt: skip
 KNOWN = {
     "keras": "no layer of Keras",  # networks with layers that only trustml has
+    "tfjs": "step by step",  # TensorFlow.js does not run the loops that TensorFlow writes
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
 }
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param("torch", marks=pytest.mark.torch),
-        pytest.param("jax", marks=pytest.mark.jax),
-        pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-    ],
-)
+def in_environment(backend, module, output, *names):
+    """Run one of these modules where the framework is; it writes `output`."""
+    environment, log = find_environment(backend), output.with_name("log.txt")
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            [environment.require(), "-m", f"tests.deployment.{module}", backend, output, *names],
+            env={**os.environ, **environment.variables, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            timeout=1800,
+        )
+    assert done.returncode == 0, log.read_text()[-2000:]
+
+
+BACKENDS = [
+    pytest.param("torch", marks=pytest.mark.torch),
+    pytest.param("jax", marks=pytest.mark.jax),
+    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_files_compute_what_networks_compute(backend, tmp_path):
     names = EVERYTHING if WHOLE else NAMES[backend]
     output = tmp_path / "found.json"
-    with (tmp_path / "log.txt").open("wb") as log:
-        done = subprocess.run(
-            [find_environment(backend).require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=1800,
-        )
-    assert done.returncode == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    in_environment(backend, "exported_cases", output, *names)
     found = json.loads(output.read_text())
     hostile = found.pop("hostile", {})
     assert all("which may do more than compute" in said for said in hostile.values()), hostile
     assert len(hostile) == 2 * (backend == "tensorflow")
     assert found
     exported = 0
+    for case in [one for one in found if one.startswith("fault: ")]:
+        result = found.pop(case)
+        assert result["logits"] > MOST_APART and result["statement"], (case, result)
     for case, result in found.items():
         why = result.get("refused") or result.get("failed") or ""
         if why:
@@ -67,3 +78,13 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
         assert result.get("gradients", 0.0) <= GRADIENTS, (case, result)
         assert "gradient_failed" not in result, (case, result)
     assert exported >= len(found) * 0.6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_calls_of_the_how_to_give_what_the_model_says(backend, tmp_path):
+    output = tmp_path / "found.json"
+    in_environment(backend, "how_to_cases", output)
+    found = json.loads(output.read_text())
+    assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite"}[backend] in found
+    assert max(found.values()) <= LOGITS, found

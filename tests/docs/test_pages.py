@@ -36,6 +36,7 @@ FRAGMENTS = {
     "README.md": "needs such a run too",
     "tutorial.md": "run whole by the long test below",
     "own_module.md": "run whole by the long test below",
+    "deploy.md": "run by a long test of tests/deployment/test_exporting.py, in each framework's environment",
     "audit_in_ci.md": "run by the test of its two blocks below",
 }
 """Pages with Python that is looked at without being run here, and why."""

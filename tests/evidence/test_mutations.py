@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import trustml
+from tests.conftest import measured_copy
 from tests.evidence.forging import archived, forged, index_of
-from tests.records import measured_anew, unasked_second_opinion
+from tests.records import unasked_second_opinion
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
 from trustml.evidence.bundle import INDEX, SIGNATURE, entry_of, pack, pack_audit
@@ -179,7 +180,7 @@ def test_a_field_of_an_audit_that_may_be_changed_is_one_that_only_its_maker_know
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of two private models and what explains them, audited, without what is private."""
-    done = measured_anew("twice" if LONG else "evidence", tmp_path_factory.mktemp("runs"))
+    done = measured_copy(tmp_path_factory, "twice" if LONG else "evidence", tmp_path_factory.mktemp("runs"))
     record = audit_run(done.directory)
     (done.path / AUDIT).write_bytes(encode_audit(record))
     (done.path / AUDIT_REPORT).write_text(audit_html(record))

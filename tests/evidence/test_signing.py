@@ -7,7 +7,7 @@ import hashlib
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, derive_private_key, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from trustml.errors import UsageError
 from trustml.evidence.signing import (
     PAYLOAD_TYPE,
+    SIGSTORE_TYPE,
     Envelope,
     EnvelopeSignature,
+    _signature,
     check_signature,
     pae,
     read_private_key,
@@ -33,8 +35,10 @@ from trustml.evidence.signing import (
 DIGESTS = {"b": hashlib.sha256(b"2").hexdigest(), "a": hashlib.sha256(b"1").hexdigest()}
 
 
-@pytest.fixture(scope="module")
-def key():
+@pytest.fixture(scope="module", params=["ed25519", "P-256"])
+def key(request):
+    if request.param == "P-256":
+        return derive_private_key(int.from_bytes(bytes(range(32))), SECP256R1())
     return Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
@@ -43,8 +47,16 @@ def envelope(key):
     return sign(statement_of(DIGESTS, name="run-1"), key)
 
 
-def changed(envelope, **fields):
-    return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(envelope, type=Envelope), **fields))
+def changed(content, **fields):
+    """The same form, with another envelope."""
+    found = msgspec.json.decode(content)
+    replaced = msgspec.to_builtins(msgspec.structs.replace(envelope_of(content), **fields))
+    return msgspec.json.encode({**found, "dsseEnvelope": replaced} if "dsseEnvelope" in found else replaced)
+
+
+def envelope_of(content) -> Envelope:
+    found = msgspec.json.decode(content)
+    return msgspec.convert(found.get("dsseEnvelope", found), Envelope)
 
 
 def test_the_encoding_is_that_of_the_specification():
@@ -80,9 +92,9 @@ def test_without_a_key_nothing_is_said_of_it(envelope):
 
 
 def test_another_key_is_told_from_a_broken_signature(key, envelope):
-    other = Ed25519PrivateKey.generate()
-    assert check_signature(envelope, other.public_key()).outcome == "wrong key"
-    signature = msgspec.json.decode(envelope, type=Envelope).signatures[0]
+    for other in (Ed25519PrivateKey.generate(), generate_private_key(SECP256R1())):
+        assert check_signature(envelope, other.public_key()).outcome == "wrong key"
+    signature = envelope_of(envelope).signatures[0]
     broken = base64.b64encode(bytes(64)).decode()
     for damaged in (
         changed(envelope, signatures=(msgspec.structs.replace(signature, sig=broken),)),
@@ -98,9 +110,22 @@ def test_another_key_is_told_from_a_broken_signature(key, envelope):
 
 
 def test_the_name_of_a_key_is_a_hint_and_no_more(key, envelope):
-    signature = msgspec.json.decode(envelope, type=Envelope).signatures[0]
+    signature = envelope_of(envelope).signatures[0]
     renamed = changed(envelope, signatures=(msgspec.structs.replace(signature, keyid="0" * 64),))
     assert check_signature(renamed, key.public_key()).outcome == "good"
+
+
+@pytest.mark.parametrize("key", ["P-256"], indirect=True)
+def test_a_key_of_p256_signs_a_bundle_of_sigstore(key, envelope):
+    """The form that model_signing 1.1.1 reads; test_others_tools.py has it read it."""
+    found = msgspec.json.decode(envelope)
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    hint = hashlib.sha256(pem).hexdigest()
+    assert found["mediaType"] == SIGSTORE_TYPE == "application/vnd.dev.sigstore.bundle.v0.3+json"
+    assert found["verificationMaterial"] == {"publicKey": {"hint": hint}, "tlogEntries": []}
+    assert set(found) == {"mediaType", "verificationMaterial", "dsseEnvelope"}
+    other = {**found, "mediaType": "application/vnd.dev.sigstore.bundle.v0.9+json"}
+    assert check_signature(msgspec.json.encode(other), key.public_key()).outcome == "bad"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +139,7 @@ def test_the_name_of_a_key_is_a_hint_and_no_more(key, envelope):
     ],
 )
 def test_a_signed_statement_of_something_else_is_no_signature_of_a_bundle(key, payload):
-    signature = EnvelopeSignature(sig=base64.b64encode(key.sign(pae(PAYLOAD_TYPE, payload))).decode())
+    signature = EnvelopeSignature(sig=base64.b64encode(_signature(key, pae(PAYLOAD_TYPE, payload))).decode())
     content = msgspec.json.encode(
         Envelope(payload=base64.b64encode(payload).decode(), payload_type=PAYLOAD_TYPE, signatures=(signature,))
     )
@@ -128,17 +153,17 @@ def test_key_files_are_read_and_bad_ones_named(tmp_path, key):
 
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    other = generate_private_key(SECP256R1())
+    other = generate_private_key(SECP384R1())
     read = read_private_key(written("key.pem", private))
     assert sign(statement_of(DIGESTS, name="r"), read) == sign(statement_of(DIGESTS, name="r"), key)
     assert read_public_key(written("public.pem", public)) == key.public_key()
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     elliptic = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    for content, match in ((public, "is a public key"), (locked, "passphrase"), (elliptic, "ed25519"), (b"x", "PEM")):
+    for content, match in ((public, "is a public key"), (locked, "passphrase"), (elliptic, "P-256"), (b"x", "PEM")):
         with pytest.raises(UsageError, match=match):
             read_private_key(written("bad.pem", content))
     elliptic = other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    for content, match in ((private, "must not have"), (elliptic, "ed25519"), (b"", "PEM")):
+    for content, match in ((private, "must not have"), (elliptic, "P-256"), (b"", "PEM")):
         with pytest.raises(UsageError, match=match):
             read_public_key(written("bad.pem", content))
     with pytest.raises(UsageError, match="cannot be read"):

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from tests.records import measured_anew
+from tests.conftest import measured_copy
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
 from trustml.cli.main import _main
@@ -63,7 +63,7 @@ def _opacus_is_not_asked():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A private model, attacked without shadow models, measured and audited by the present code."""
-    done = measured_anew("evidence", tmp_path_factory.mktemp("runs"))
+    done = measured_copy(tmp_path_factory, "evidence", tmp_path_factory.mktemp("runs"))
     (done.path / AUDIT).write_bytes(encode_audit(audit_run(done.directory)))
     return done.directory
 

@@ -1,7 +1,8 @@
 """Imports models of other people's libraries, with random weights, and writes what came of it.
 
-Run by an interpreter that has transformers, keras, h5py, onnx and onnxscript beside trustml's own packages; nothing is
-downloaded: ``python -m tests.importing.real_models docs/results/importing.json``. The page of importing shows the file.
+Run by an interpreter that has transformers, keras, h5py, flax, onnx and onnxscript beside trustml's own packages;
+nothing is downloaded: ``python -m tests.importing.real_models docs/results/importing.json``. The page of importing
+shows the file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import transformers
 from torch import nn
 
 import trustml
+from tests.importing import test_nnx_modules as of_flax
 from tests.importing import test_torch_modules as plain
 from tests.importing.test_checkpoints import ResNet
 
@@ -129,6 +131,10 @@ def from_plain(kind: type[nn.Module]) -> trustml.ImportedModel:
     return trustml.import_model(plain.made(kind), example=plain.CASES[kind][0]())
 
 
+def from_flax(kind: type, example: np.ndarray) -> trustml.ImportedModel:
+    return trustml.import_model(of_flax.moved(kind(of_flax.nnx.Rngs(0))), example=example)
+
+
 def from_folder(name: str) -> trustml.ImportedModel:
     full = next(one for one in HUGGING_FACE if one.startswith(f"{name}For") or one.startswith(f"{name}LM"))
     module, inputs = hugging_face(full)
@@ -168,6 +174,11 @@ def cases() -> dict[str, tuple[str, Callable[[], trustml.ImportedModel]]]:
     found: dict[str, tuple[str, Callable[[], trustml.ImportedModel]]] = {}
     for kind in plain.CASES:
         found[f"{kind.__name__} (tests)"] = "torch.nn.Module", lambda kind=kind: from_plain(kind)
+    for kind, example in of_flax.CASES.items():
+        found[f"{kind.__name__} of Flax NNX (tests)"] = (
+            "flax.nnx.Module",
+            lambda kind=kind, example=example: from_flax(kind, example),
+        )
     for name in HUGGING_FACE:
         found[name] = "transformers, torch.nn.Module", lambda name=name: from_torch(name)
     for name in FOLDERS:

@@ -295,7 +295,7 @@ def test_what_cannot_be_carried_is_refused_by_name(kind, message):
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(UsageError, match=r"model: int is no torch.nn.Module"):
+    with pytest.raises(UsageError, match=r"model: a int is not traced and is no path; give one of torch.nn.Module"):
         trustml.import_model(3, example=np.zeros((2, 3)))
     with pytest.raises(UsageError, match=r"example: has shape \(3,\)"):
         trustml.import_model(nn.Linear(3, 2), example=np.zeros(3))

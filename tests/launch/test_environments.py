@@ -69,3 +69,27 @@ def test_the_main_lock_pins_exact_versions():
     lines = [line for line in (LOCKS / "main.lock").read_text().splitlines() if line and not line.startswith("#")]
     assert "torch==2.13.0" in lines
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
+
+
+@pytest.mark.parametrize(("uv", "fails"), [("", False), ("/x/uv", False), ("/x/uv", True)])
+def test_uv_installs_the_lock_where_it_is_there_and_pip_where_not_or_where_uv_cannot(monkeypatch, tmp_path, uv, fails):
+    called, told = [], []
+
+    def call(command, *, lock):
+        called.append(command)
+        if fails and command[0] == uv:
+            raise EnvironmentMissingError("`/x/uv pip` failed: no such index")
+
+    monkeypatch.setattr(environments.shutil, "which", lambda name: uv if name == "uv" and uv else None)
+    monkeypatch.setattr(environments, "_python311", lambda: "/x/python3.11")
+    monkeypatch.setattr(environments, "tensorflow_obstacle", lambda: "")
+    monkeypatch.setattr(environments, "_call", call)
+    (tmp_path / "env").mkdir()
+    assert create_tensorflow(tmp_path / "env", tell=told.append)
+    python = str(tmp_path / "env" / "bin" / "python")
+    programs = [command[0] for command in called]
+    assert programs == ["/x/python3.11", *([uv] if uv else []), *([] if uv and not fails else [python])]
+    for command in called[1:]:
+        assert {"--no-deps", "--require-hashes", str(LOCKS / "tensorflow.lock")} <= set(command)
+    assert bool(fails) == any("going on with pip" in line for line in told)
+    assert not create_tensorflow(tmp_path / "env", tell=told.append), "the stamp says that it is made"

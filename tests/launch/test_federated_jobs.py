@@ -11,6 +11,7 @@ import pytest
 
 import trustml
 from tests import WHOLE
+from tests.records.make import DENSE
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
@@ -40,6 +41,7 @@ def finished(tiny, tmp_path_factory):
     )
     scenario = msgspec.structs.replace(
         tiny,
+        model=tiny.model if WHOLE else DENSE,
         training=(works, diverges) if WHOLE else (works,),
         backends=("tensorflow",),
         explanations=saliency if WHOLE else Explanations(methods=()),

@@ -57,19 +57,28 @@ def test_too_much_memory_kills_the_worker(tmp_path):
     assert ended.status == "out-of-memory"
     assert "execution.memory_limit" in ended.reason
     assert ended.peak_memory > 200 * 2**20
+    assert max(memory for _, memory, _ in ended.samples) > 200 * 2**20
+
+
+def test_processor_and_memory_are_sampled_over_time_with_those_of_children(tmp_path):
+    burn = "import time; until = time.thread_time() + 0.25\nwhile time.thread_time() < until: pass"
+    code = f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {burn!r}])\ntime.sleep(0.3)"
+    seconds, memory, used = zip(*run_until_end(start(tmp_path, code)).samples, strict=True)
+    assert list(seconds) == sorted(seconds) and list(used) == sorted(used)
+    assert used[-1] > 0.2 and min(memory) > 0  # also when the child that used it has ended
 
 
 def test_looking_for_children_takes_no_more_than_a_small_share_of_a_core(tmp_path, monkeypatch):
     looks = []
 
-    def slow(self: Worker) -> int:
+    def slow(self: Worker) -> tuple[int, float]:
         until = time.thread_time() + 0.01
         while time.thread_time() < until:
             pass
         looks.append(self.pid)
-        return 0
+        return 0, 0.0
 
-    monkeypatch.setattr(Worker, "_resident", slow)
+    monkeypatch.setattr(Worker, "_held", slow)
     worker = start(tmp_path, "import time; time.sleep(60)")
     deadline = time.monotonic() + 0.45
     while time.monotonic() < deadline:

@@ -273,6 +273,7 @@ def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     assert statuses["train.jax.Plain.s0"] == "ok" and statuses["train.jax.Long.s0"] == "interrupted"
 
 
+@pytest.mark.long  # in short test_left_behind.py kills a run, looks for its worker, and goes on with it
 def test_workers_end_when_their_parent_is_killed(tiny, tmp_path):
     long = msgspec.structs.replace(tiny.training[0], epochs=2000)
     path = tmp_path / "long.py"

@@ -13,6 +13,7 @@ import trustml
 from tests.records import unasked_second_opinion
 from trustml.attacks.task_signals import unfit_attacks
 from trustml.cli.main import _main
+from trustml.models.transformers import decoder
 from trustml.models.zoo import mlp
 from trustml.scenario.sources import Npz
 from trustml.scenario.spec import Execution, Explanations, Scenario
@@ -112,3 +113,30 @@ def test_everything_of_a_task(tmp_path, kind):
     assert len(printed("show", str(run.path))) and len(printed("audit", str(run.path)))
     clients = table[table.measure == "client_accuracy_mean"]
     assert clients.value.isna().all() == (kind == "number")
+
+
+@pytest.mark.long
+@pytest.mark.torch
+@pytest.mark.tensorflow
+@pytest.mark.timeout(1800)
+def test_texts_are_attacked_by_the_same_shadow_models_in_every_framework(tmp_path):
+    """Plain models start alike and see the same batches: what shadow models in JAX tell of them is the same."""
+    letters = np.random.default_rng(0).integers(ord("a"), ord("f"), size=(240, 12))
+    (tmp_path / "texts.tsv").write_text("".join("".join(map(chr, row)) + "\n" for row in letters))
+    scenario = Scenario(
+        name="texts",
+        data=trustml.Text(path=str(tmp_path / "texts.tsv"), text="column1", separator="\t", header=False, length=12),
+        task=trustml.NextToken(),
+        model=decoder(vocabulary=258, width=8, heads=2, blocks=1, hidden=16),
+        training=(trustml.Plain(epochs=3, batch_size=32, optimizer=trustml.Adam(learning_rate=0.01)),),
+        explanations=Explanations(methods=(), examples=1),
+        attacks=trustml.Attacks(membership=trustml.MembershipInference(shadow_models=8)),
+        execution=Execution(device="cpu", threads=1),
+    )
+    with unasked_second_opinion():
+        table = trustml.run(scenario, out=tmp_path).measures()
+    rows = table[(table.measure == "membership_auc") & table.value.notna()]
+    by_framework = rows.pivot(index="method", columns="backend", values="value")
+    assert set(by_framework.columns) == {"torch", "jax", "tensorflow"} and by_framework.notna().all(axis=None)
+    assert {"calibrated", "lira-online", "lira-offline-fixed", "rmia-all", "rmia-offline"} <= {*by_framework.index}
+    assert (by_framework.max(axis=1) - by_framework.min(axis=1)).max() < 0.02

@@ -37,6 +37,10 @@ class FakeWorker:
         root = folder.parent.parent
         self.asked.append((self.job, read_arrays(root / HELDOUT), read_arrays(root / BASELINES), limits))
         inputs = read_arrays(root / HELDOUT)["inputs"]
+        if not self.job.methods:  # only what the model says
+            logits = inputs.reshape(len(inputs), -1)[:, :10]
+            (folder / "attributions.npz").write_bytes(encode_arrays({"logits": logits, "targets": np.zeros(1)}))
+            return
         arrays = {f"{METHOD}.native": inputs, "logits": np.eye(1, 10, 4, np.float32), "targets": np.array([4])}
         (folder / "attributions.npz").write_bytes(encode_arrays(arrays))
 
@@ -74,6 +78,22 @@ def test_own_code_is_not_run_for_what_a_record_says(tmp_path, asked):
     ):
         pass
     assert not asked
+
+
+def test_one_worker_gives_the_outputs_of_many_inputs(tmp_path, asked):
+    run = copy_of("frameworks", tmp_path)
+    before = content(run.path)
+    inputs = np.random.default_rng(0).random((40, 8, 8, 1), np.float32)
+    assert what_if.outputs_of(run.directory, MODEL, inputs).tolist() == inputs.reshape(40, -1)[:, :10].tolist()
+    ((job, heldout, _, limits),) = asked
+    assert (job.backend, job.methods, len(heldout["targets"])) == ("torch", (), 40)  # where it was trained
+    assert limits.timeout == what_if.SECONDS and content(run.path) == before
+    broken = np.where(np.arange(40)[:, None, None, None] == 7, np.nan, inputs)
+    for given, said in ((inputs[:, :4], "has the shape"), (broken, "no number")):
+        with pytest.raises(UsageError, match=said):
+            what_if.outputs_of(run.directory, MODEL, given)
+    with pytest.raises(UsageError, match="was not explained"):
+        what_if.outputs_of(run.directory, "train.torch.Other.s0", inputs)
 
 
 def test_every_library_is_asked_of_the_given_input_and_the_run_stays_as_it_is(tmp_path, asked, monkeypatch):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from trustml.compare.table import fact_of
+from trustml.measures.audited import planted_facts
 from trustml.measures.measure import MEASURES
+from trustml.measures.notes import note_of
+from trustml.measures.row import About
 
 pytestmark = [pytest.mark.jax]
 
@@ -57,3 +61,20 @@ def test_an_audit_says_whether_the_claim_is_refuted_and_what_it_was(attacked_run
     faults = fact_of(bounds, "fault", default="")
     assert set(bounds[faults != ""].verdict) == {"violated"} and set(bounds[faults == ""].verdict) == {"not refuted"}
     assert set(bounds.kind) == {"game", "canary"} and (bounds.confidence > 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("joined", "gradients", "told", "words"),
+    [
+        ([1, 2, 0], [1.0, 0.5, 0.0], (2, 0, 0), "each of 2 planted canaries received loss"),
+        ([1, 0, 0], [1.0, 0.5, 1.0], (2, 1, 0), "WARNING: of 2 planted canaries 1 never came to a step: they"),
+        ([1, 2, 0], [1.0, 0.0, 1.0], (2, 0, 1), "WARNING: of 2 planted canaries 1 had no gradient to learn from: they"),
+        ([0, 2, 0], [0.0, 0.0, 1.0], (2, 1, 1), "1 never came to a step and 1 had no gradient to learn from"),
+    ],
+)
+def test_canaries_that_no_step_learned_from_are_counted(joined, gradients, told, words):
+    arrays = {"included": np.array([1, 1, 0]), "joined": np.array(joined)}
+    facts = planted_facts({**arrays, "gradients": np.array(gradients)})
+    assert tuple(facts.values()) == told and words in note_of(About(facts=facts))
+    assert planted_facts(arrays)["without_gradient"] == 0  # gradients that are planted as they are
+    assert planted_facts({"included": np.array([1, 0])}) == {}  # of an older record

@@ -96,6 +96,12 @@ def without_tasks(data):
         "rows",
         "extraction",
         "extracted",
+        "devices",
+        "place",
+        "resources",
+        "attributes",
+        "attribute_values",
+        "attributed",
         "trainable",
         "from_seed",
     }

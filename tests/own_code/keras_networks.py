@@ -44,3 +44,16 @@ def batch_norm():
             layers.Dense(10),
         ]
     )
+
+
+class Crowded(tf.keras.Model):
+    """Takes the mean of a batch off, where it has more examples than any trial."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = tf.keras.layers.Dense(10)
+
+    def call(self, images):
+        crowded = tf.cast(tf.shape(images)[0] > 16, tf.float32)
+        values = images - crowded * tf.reduce_mean(images, axis=0)
+        return self.head(tf.reshape(values, (-1, 64)))

@@ -56,6 +56,17 @@ class Guarded(nn.Module):
         return self.body(images.flatten(1) * (20 / largest if largest > 20 else 1))
 
 
+class Crowded(nn.Module):
+    """Takes the mean of a batch off, where it has more examples than any trial."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.body((images - images.mean(0) if len(images) > 16 else images).flatten(1))
+
+
 class Late(nn.Module):
     """Makes a layer at the first call."""
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import time
 import urllib.request
 import zipfile
@@ -26,14 +27,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory) -> Path:
+    """Folder with the sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
         check=True,
         capture_output=True,
     )
-    return next(folder.glob("trustml-*.whl"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built) -> Path:
+    return next(built.glob("trustml-*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,20 @@ def test_the_wheel_carries_what_users_need(wheel):
     assert not [name for name in names if "tests/" in name or "/test_" in name or name.endswith(".pyc")]
     assert {name for name in names if "bench" in name} == {"trustml/cli/bench.py", "trustml/launch/benchmarks.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_sdist_carries_what_the_wheel_is_built_from_and_no_more(built):
+    (path,) = built.glob("trustml-*.tar.gz")
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+    assert all(member.isfile() for member in members), "no links"
+    names = {member.name.partition("/")[2] for member in members}
+    assert {"PKG-INFO", "pyproject.toml", "LICENSE", "README.md", "apps/dashboard.py", "scenarios/digits.py"} <= names
+    told = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    tracked = set(told.stdout.splitlines())
+    assert {name for name in tracked if name.startswith(("src/", "apps/", "scenarios/"))} <= names
+    assert not names - tracked - {"PKG-INFO"}, "nothing of the builder's machine, no run, no cache"
+    assert not [name for name in names if name.startswith(("tests/", "runs/", "benchmarks/"))]
 
 
 def test_it_runs_from_an_empty_folder(clean, tmp_path):

@@ -16,12 +16,16 @@ from tests.report.test_figures import rows, sides
 from trustml.privacy.statement import PrivacyCurve, PrivacyStatement
 from trustml.report import figures
 from trustml.report.accuracy import figures as accuracy
+from trustml.report.accuracy.examples import projection_points
+from trustml.report.accuracy.learning import learning_lines
 from trustml.report.attacks import figures as attacks
 from trustml.report.explanations import figures as explanations
+from trustml.report.explanations.dependence import dependence_lines
 from trustml.report.federated import figures as federated
 from trustml.report.federated.partition import partition_bars
 from trustml.report.privacy import figures as privacy
 from trustml.report.speed import figures as speed
+from trustml.report.speed.usage import usage_lines
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 
@@ -74,6 +78,13 @@ def charts(stated: PrivacyStatement) -> Iterator[Any]:
     yield explanations.feature_bars(np.arange(40.0), title="t", limit=1.0, names=[f"feature {i}" for i in range(40)])
     yield explanations.effects_forest(rows({"measure": "explanation_effect", "backend": "jax"}), method="")
     yield explanations.method_matrix(pd.DataFrame({"first": ["a"], "second": ["b"], "value": [0.5]}))
+    learned = {"regime": REGIMES, "backend": "jax", "by": "step", "step": 1, "score": value, "loss": value, "seeds": 1}
+    yield from learning_lines(pd.DataFrame(learned), of="loss", score="accuracy")
+    yield from usage_lines(pd.DataFrame({"backend": "jax", "seconds": [0.0, 1.0], "cores": 1.0, "memory": 2.0}))
+    plane = {"example": 0, "first": value, "second": value, "true": REGIMES, "answered": REGIMES, "answer": "wrong"}
+    yield projection_points(pd.DataFrame(plane), title="outputs")
+    varied = {"example": [0, 0], "value": [1.0, 2.0], "answer": 0.5, "mean": 0.5}
+    yield dependence_lines(pd.DataFrame(varied), feature="age", answer="predicted")
     removed = {"method": ["a", "random"], "share": 0.5, "probability": 0.5, "control": [False, True]}
     yield explanations.removal_curves(pd.DataFrame(removed), title="deletion")
 
@@ -120,7 +131,8 @@ def test_every_colour_can_be_seen_on_a_white_page_and_on_a_dark_one(specificatio
                 seen |= {part[name]} if isinstance(part.get(name), str) else set()
             seen |= {one for one in part.get("range", ()) if isinstance(one, str) and one.startswith("#")}
             if part.get("value") and "condition" in part:
-                seen |= {part["value"], part["condition"]["value"]} - set(ON_CELLS)
+                either = (part["value"], part["condition"]["value"])  # sizes and opacities too
+                seen |= {one for one in either if isinstance(one, str)} - set(ON_CELLS)
             mark = part.get("mark")
             if (
                 mark == "rule"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.report.test_summary import manifest, row, table, texts
+from trustml.report.parallel_coordinates import parallel_coordinates, parallel_frame
 from trustml.report.summary import summary
 from trustml.report.sweeps import sweep_charts, sweep_frame
 
@@ -48,6 +49,38 @@ def test_the_curve_tells_values_and_what_choosing_costs(swept):
     assert layers[0]["encoding"]["y2"] == {"field": "high"} and "strokeDash" in layers[1]["encoding"]
     x = layers[1]["encoding"]["x"]
     assert (x["title"], x["scale"]["type"]) == ("epsilon of DPSGD", "log")
+
+
+def test_settings_that_were_drawn_are_points_on_no_line():
+    names = [f"D{number}" for number in range(12)]
+    found = manifest(*(12 * ["DPSGD"]))
+    for regime, name in zip(found.scenario["training"], names, strict=True):
+        regime["name"] = name
+    found.scenario["sweep"] = [
+        {"regime": name, "of": "DPSGD", "field": field, "value": value + number}
+        for number, name in enumerate(names)
+        for field, value in (("epsilon", 1.5), ("optimizer.learning_rate", 0.01))
+    ]
+    rows = [row("accuracy", 0.5, regime=name, low=0.4, high=0.6) for name in names]
+    (chart,) = sweep_charts(found, table(*rows))
+    marks = [layer["mark"]["type"] for layer in chart.to_dict()["layer"]]
+    assert marks == ["rule", "point"]
+
+
+def test_every_swept_model_is_a_line_through_its_settings_and_measures(swept):
+    frame = parallel_frame(*swept)
+    assert list(dict.fromkeys(frame.axis)) == ["epsilon", "optimizer.learning_rate", "epsilon, charged", "accuracy"]
+    lines = {line: dict(zip(rows.axis, rows.place, strict=True)) for line, rows in frame.groupby("line")}
+    assert len(lines) == 4
+    best = lines["D8b torch 0"]
+    assert best == {"epsilon": 1, "optimizer.learning_rate": 1, "epsilon, charged": 1, "accuracy": 1}
+    assert lines["D8a torch 0"]["accuracy"] == pytest.approx(1 / 3)
+    (chart,) = parallel_coordinates(*swept)
+    layers = chart.to_dict()["layer"]
+    assert "strokeDash" in layers[1]["encoding"] and layers[1]["encoding"]["detail"]["field"] == "line"
+    found, rows = swept
+    assert parallel_frame(found, rows.assign(value=rows.value.where(rows.measure != "accuracy"))).empty
+    assert parallel_coordinates(manifest("Plain"), table()) == []
 
 
 def test_where_each_is_at_its_best_no_other_setting_is_held_against_plain(swept):

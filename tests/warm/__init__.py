@@ -14,7 +14,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ _LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
 """Beginnings of variables that are read after the framework is imported, or that the server sets anew."""
 _LARGEST = 100_000
 """Bytes of a request: what a packet may hold wherever Linux has its defaults."""
+_MOST = 5
+"""Servers of one process of the tests: those that were asked last. A framework has one for each set of variables."""
 _PATIENCE = 300.0
 """Seconds for the import of a framework on a machine that does much else."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
@@ -39,6 +41,10 @@ def _of_job(arguments: Sequence[str]) -> str:
     return str(json.loads((Path(arguments[0]) / "job.json").read_bytes())["backend"])
 
 
+def _of_request(arguments: Sequence[str]) -> str:
+    return str(json.loads((Path(arguments[0]) / "request.json").read_bytes())["backend"])
+
+
 def _first(arguments: Sequence[str]) -> str:
     return arguments[0]
 
@@ -47,6 +53,8 @@ BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
     "trustml.worker": _of_job,
     "trustml.worker.model_adapters": _first,
     "trustml.worker.conformance": _first,
+    "trustml.worker.deployed": _of_request,
+    "trustml.worker.exporting": _of_request,
 }
 """Modules that are forked, and which framework they use, by their arguments."""
 
@@ -63,6 +71,7 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
         for name in ("clipping_case", "explaining", "federated_case", "noise_case")
     },
     str(HERE.parent / "backends" / "task_case.py"): _tensorflow_alone,
+    str(HERE.parent / "deployment" / "exported_cases.py"): _tensorflow_alone,
     str(HERE.parent / "conformance" / "cases.py"): _tensorflow_alone,
 }
 """Files of questions to a backend. They have a server of their own, as they are started under other variables."""
@@ -79,11 +88,12 @@ class _Start:
     inherited: tuple[int, ...]
     arguments: tuple[str, ...]
     backend: str
+    offline: bool
 
-    @property
-    def server(self) -> tuple[str, bool]:
-        """Name of the server that it is forked from."""
-        return self.backend, self.main in CASES
+    def server(self, environment: dict[str, str]) -> Hashable:
+        """Name of the server that it is forked from: files of questions have one of their own."""
+        early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
+        return self.backend, self.main in CASES, self.python, frozenset(early.items())
 
 
 def _start_of(command: object) -> _Start | None:
@@ -91,10 +101,11 @@ def _start_of(command: object) -> _Start | None:
         return None
     python, *rest = map(str, command)
     backend_of: Callable[[Sequence[str]], str] | None
+    offline = ""
     if rest[:3] == ["-P", "-c", processes._BOOT]:
         packages, main, numbers, offline, *arguments = rest[3:]
         inherited = tuple(int(one) for one in numbers.split(","))
-        ours = set(packages.split(os.pathsep)) <= _PACKAGES and not offline
+        ours = set(packages.split(os.pathsep)) <= _PACKAGES
         backend_of = BACKEND_OF.get(main) if ours else None
     else:
         if rest[:1] == ["-m"] and len(rest) > 1:
@@ -104,42 +115,41 @@ def _start_of(command: object) -> _Start | None:
     if backend_of is None:
         return None
     try:
-        return _Start(python, main, inherited, tuple(arguments), backend_of(arguments))
+        return _Start(python, main, inherited, tuple(arguments), backend_of(arguments), bool(offline))
     except (OSError, ValueError, LookupError):
         return None
 
 
 class Starter:
-    """The servers that processes are forked from: the last of each framework, under the variables it was asked with."""
+    """The servers that processes are forked from, the one that was asked last at the end."""
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._servers: dict[tuple[str, bool], tuple[object, subprocess.Popen[bytes], socket.socket]] = {}
+        self._servers: dict[Hashable, tuple[subprocess.Popen[bytes], socket.socket]] = {}
 
     def pid(self, start: _Start, request: dict[str, Any], descriptors: Sequence[int]) -> int:
         """Fork a process and give its id; 0 where it must be started anew."""
         content = json.dumps(request).encode()
         if len(content) > _LARGEST or os.getpid() != self._owner:  # a fork of it is nobody's parent there
             return 0
+        name = start.server(request["environment"])
         try:
-            connection = self._server(start, request["environment"])
+            connection = self._server(name, start, request["environment"])
             with _adopting():
                 socket.send_fds(connection, [content], list(descriptors))
                 answer = connection.recv(32)
         except OSError:
             answer = b""
         if not answer:
-            self._forget(start.server)
+            self._forget(name)
         return int(answer or 0)
 
-    def _server(self, start: _Start, environment: dict[str, str]) -> socket.socket:
-        early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
-        key = (start.python, early)
-        if start.server in self._servers:
-            known, _, connection = self._servers[start.server]
-            if known == key:
-                return connection
-            self._forget(start.server)
+    def _server(self, name: Hashable, start: _Start, environment: dict[str, str]) -> socket.socket:
+        if name in self._servers:
+            self._servers[name] = self._servers.pop(name)
+            return self._servers[name][1]
+        while len(self._servers) >= _MOST:
+            self._forget(next(iter(self._servers)))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(_PATIENCE)
         command = processes.module_command(
@@ -160,12 +170,12 @@ class Starter:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._servers[start.server] = (key, process, ours)
+        self._servers[name] = (process, ours)
         return ours
 
-    def _forget(self, server: tuple[str, bool]) -> None:
+    def _forget(self, server: Hashable) -> None:
         if server in self._servers:
-            _, process, connection = self._servers.pop(server)
+            process, connection = self._servers.pop(server)
             connection.close()
             process.kill()
             process.wait()
@@ -204,6 +214,7 @@ def forked(starter: Starter) -> Iterator[None]:
                 "environment": dict(os.environ if env is None else env),
                 "folder": str(cwd or Path.cwd()),
                 "leads": bool(rest[-2]),
+                "offline": start.offline,
             }
             streams = [given if given >= 0 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))]
             pid = starter.pid(start, request, [*streams, *start.inherited])

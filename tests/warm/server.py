@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from trustml.frameworks.table import entry_of, is_known
-from trustml.processes import end_with_starter
+from trustml.processes import end_with_starter, leave_network
 
 _PARTS = ("device", "network", "training", "dp", "attribution")
 _LARGEST = 2**20
@@ -87,6 +87,8 @@ def _run(request: dict[str, Any], descriptors: list[int]) -> None:
         runpy.run_path(main, run_name="__main__")
     else:
         end_with_starter(inherited)
+        if request["offline"]:
+            leave_network()
         runpy.run_module(main, run_name="__main__", alter_sys=True)
 
 

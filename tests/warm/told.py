@@ -3,6 +3,9 @@
 import json
 import os
 import sys
+from pathlib import Path
+
+from trustml.processes import is_offline
 
 held = os.open(sys.argv[2], os.O_RDONLY)  # whatever is open, the same file is
 links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
@@ -15,6 +18,8 @@ told = {
     "leads": [os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid()],
     "held": links.count(os.path.realpath(sys.argv[2])) - 1,
     "read": sys.stdin.read(),
+    "offline": is_offline(),
+    "networks": [line.partition(":")[0].strip() for line in Path("/proc/self/net/dev").read_text().splitlines()[2:]],
 }
 print(json.dumps(told))
 print("an error", file=sys.stderr)

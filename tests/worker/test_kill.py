@@ -21,6 +21,7 @@ import pytest
 
 import trustml
 from tests import WHOLE
+from tests.records.make import DENSE
 from trustml.conformance import ExecutedStep, TrainingRecord, check_training
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import prepare_run
@@ -114,6 +115,7 @@ def test_random_kills_lose_no_charge_and_replay_nothing(tiny, tmp_path, backend)
     scenario = msgspec.structs.replace(
         tiny,
         data=msgspec.structs.replace(tiny.data, test_fraction=0.9),
+        model=tiny.model if WHOLE else DENSE,
         training=(regime,),
         backends=(backend,),
         execution=execution,
@@ -188,6 +190,7 @@ def test_a_resume_under_correlated_noise_begins_another_mechanism_that_is_compos
     scenario = msgspec.structs.replace(
         tiny,
         data=msgspec.structs.replace(tiny.data, test_fraction=0.9),
+        model=tiny.model if WHOLE else DENSE,
         training=(regime,),
         backends=(backend,),
         execution=execution,

@@ -26,7 +26,8 @@ from trustml.scenario.optimizers import Adam
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Text
 from trustml.scenario.spec import Explanations, Scenario
-from trustml.worker.canaries import train_with_canaries
+from trustml.scenario.trainable import Head, LoRA, Named
+from trustml.worker.canaries import gradient_lengths, train_with_canaries
 from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.predicting import extract
@@ -92,7 +93,48 @@ def test_canary_sequences_are_exposed_where_they_are_learnt_by_heart(run, regime
         assert (run.job_folder(record.id) / "ledger.jsonl").exists()
         arrays = run.arrays(job.output)  # falls of the loss, for the one-run audit
         assert arrays["scores"].shape == arrays["included"].shape == (40,)
+    arrays = run.arrays(job.output)
+    assert ((arrays["joined"] > 0) >= arrays["included"].astype(bool)).all() == (regime is LEARNS)
+    assert (arrays["joined"][~arrays["included"].astype(bool)] == 0).all() and (arrays["gradients"] > 0).all()
+    assert mean.facts["planted"] == arrays["included"].sum() and mean.facts["without_gradient"] == 0
     assert "not trained on" in mean.note and "other sequences" in mean.note and "Mann-Whitney p = " in mean.note
+
+
+def looked_at(run):
+    """A canary job, a model at its start, and three texts: ordinary, of padding, and with one token to learn."""
+    record = next(one for one in run.manifest().jobs if one.kind == "canary" and one.regime == LEARNS.title)
+    job = decode_job((run.job_folder(record.id) / "job.json").read_bytes())
+    chosen = run.arrays(job.chosen)
+    inputs, labels = chosen["inputs"][:3].astype(np.float32), chosen["labels"][:3].astype(np.int64)
+    inputs[2], labels[1:] = 0, 0
+    labels[2, -1] = 5
+    weights = _weights(run, job.training)
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
+    return record, job.training, model, Examples(inputs=inputs, labels=labels)
+
+
+@pytest.mark.jax
+def test_a_canary_whose_labels_are_masked_receives_no_loss(run):
+    record, job, model, texts = looked_at(run)
+    backend, at = at_work(run, record.id)
+    lengths = gradient_lengths(job, backend, model, texts, at=at)
+    assert lengths[1] == 0 and lengths[[0, 2]].min() > 1e-3
+
+
+@pytest.mark.jax
+@pytest.mark.long
+def test_a_canary_that_reaches_frozen_weights_alone_receives_no_loss(run):
+    record, job, model, texts = looked_at(run)
+    backend, at = at_work(run, record.id)
+
+    def reached(model, *trainable):
+        training = replace(job, regime=replace(LEARNS, trainable=trainable))
+        return (gradient_lengths(training, backend, model, texts, at=at) > 0).tolist()
+
+    assert reached(model, Head()) == reached(model, LoRA(rank=2)) == [True, False, True]
+    weights = model.weights | {"4.kernel": np.zeros_like(model.weights["4.kernel"])}  # which lets nothing through
+    cut = dataclasses.replace(model, weights=weights)
+    assert reached(cut, Named(patterns=("0.table",))) == [False] * 3
 
 
 @pytest.mark.jax

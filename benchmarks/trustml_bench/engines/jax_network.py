@@ -61,6 +61,8 @@ def standard_form(workload: Workload) -> Form:
     """The network as users of JAX write it."""
     if workload.network in LAYERED:
         return partial(layered_apply, LAYERED[workload.network].layers)
+    if workload.network not in NETWORKS:
+        raise NotImplementedError(f"{workload.network} is only measured in trustml's form")
     return partial(apply, NETWORKS[workload.network][0])
 
 

@@ -18,12 +18,12 @@ def layered_apply(layers: Layers, params: dict[str, Array], x: Array, prefix: st
             case "dense":
                 x = x @ params[f"{name}.weight"].T + params[f"{name}.bias"]
             case "conv":
-                _, _, stride, padding = settings
+                _, _, stride, padding, bias = settings
                 shape = ("NCHW", "OIHW", "NCHW")
                 x = jax.lax.conv_general_dilated(
                     x, params[f"{name}.weight"], (stride,) * 2, ((padding,) * 2,) * 2, dimension_numbers=shape
                 )
-                x = x + params[f"{name}.bias"][:, None, None]
+                x = x + params[f"{name}.bias"][:, None, None] if bias else x
             case "norm":
                 grouped = x.reshape(len(x), settings[0], -1)
                 x = _normalised(grouped).reshape(x.shape)

@@ -63,8 +63,8 @@ def _build(layers: Layers, shape: tuple[int, ...]) -> nn.Sequential:
             case "dense":
                 made.append(nn.Linear(shape[-1], settings[0]))
             case "conv":
-                out, side, stride, padding = settings
-                made.append(nn.Conv2d(shape[0], out, side, stride, padding))
+                out, side, stride, padding, bias = settings
+                made.append(nn.Conv2d(shape[0], out, side, stride, padding, bias=bias))
             case "norm":
                 made.append(nn.GroupNorm(settings[0], shape[0]))
             case "layernorm":

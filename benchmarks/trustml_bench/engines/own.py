@@ -24,9 +24,9 @@ from trustml_bench.workloads import (
     SMOOTH_GRAD_SAMPLES,
     SMOOTH_GRAD_STDEV,
     Workload,
-    make_batch,
     make_clients,
     make_model,
+    make_own_batch,
 )
 
 NOISE_SEED = (1, 2, 3, 4)
@@ -38,7 +38,7 @@ def plain_step(backend: BackendName, workload: Workload) -> Work:
     """A step of the plain trainer."""
     regime = Plain(epochs=1, batch_size=workload.size, optimizer=SGD(learning_rate=LEARNING_RATE))
     trainer = _opened(backend).plain(make_model(workload), regime, 0)
-    inputs, labels = make_batch(workload)
+    inputs, labels = make_own_batch(workload)
     return Work(unit=lambda: trainer.step(inputs, labels, learning_rate=LEARNING_RATE), outcome=trainer.weights)
 
 
@@ -48,7 +48,7 @@ def private_step(backend: BackendName, workload: Workload) -> Work:
         optimizer=SGD(learning_rate=LEARNING_RATE), expected_batch_size=workload.size, noise_seed=NOISE_SEED
     )
     trainer = _opened(backend).private(make_model(workload), settings, 0)
-    inputs, labels = make_batch(workload)
+    inputs, labels = make_own_batch(workload)
     copies = inputs[:, None]
 
     def step() -> None:
@@ -65,7 +65,7 @@ def private_step(backend: BackendName, workload: Workload) -> Work:
 def explanation(backend: BackendName, workload: Workload) -> Work:
     """Attributions of the labels' logits from a baseline of zeros; *completed* where the backend tells it apart."""
     explain = _opened(backend).explain
-    inputs, labels = make_batch(workload)
+    inputs, labels = make_own_batch(workload)
     shape = inputs.shape[1:]
     request = ExplainRequest(
         model=make_model(workload),

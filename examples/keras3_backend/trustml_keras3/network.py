@@ -17,6 +17,7 @@ from trustml.backends.contract import Model
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import INPUT, Add, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, MaxPool, ReLU, Tanh
 from trustml.models.tasks import Classes
+from trustml_keras3.tokens import TOKEN_LAYERS, TokenLayer
 
 if keras.backend.backend() == "jax":
     from jax import grad as derivative
@@ -53,15 +54,15 @@ _PARTS = {"scale": "gamma", "bias": "beta"}
 """Of norms: what Keras calls a part."""
 
 
-def build(model: Model) -> keras.Model:
-    """Make a Keras model with these weights.
+def build(model: Model, shape: tuple[int, ...] | None = None) -> keras.Model:
+    """Make a Keras model with these weights; `shape` is that of one input where tokens are looked up already.
 
     Raises
     ------
     NotImplementedError
         If Keras is not told here how to make a layer.
     """
-    values = {INPUT: keras.Input(model.input_shape)}
+    values = {INPUT: keras.Input(model.input_shape if shape is None else shape)}
     for node in model.architecture.nodes:
         taken = [values[name] for name in node.inputs]
         for layer in _layers(node.layer, node.name.replace(".", "__")):
@@ -109,6 +110,8 @@ def _layers(layer: Any, name: str) -> list[Any]:
             return [keras.layers.Flatten(name=title)]
         case Add():
             return [keras.layers.Add(name=title)]
+        case _ if isinstance(layer, TOKEN_LAYERS):
+            return [TokenLayer(layer, title)]
     raise NotImplementedError(f"trustml-keras3 has no {type(layer).__name__}; use another backend, or add it there")
 
 
@@ -120,10 +123,10 @@ class KerasNetwork:
     """See :class:`trustml.backends.contract.Network`; its derivatives take trained arrays as they are now."""
 
     def __init__(self, model: Model) -> None:
-        self.names, self._task = list(model.weights), model.task
+        self.names, self._task, self._model = list(model.weights), model.task, model
         self.built = build(model)
         self.variables = [variable(self.built, name) for name in self.names]
-        self._places = {id(one): place for place, one in enumerate(self.variables)}
+        self._forms = {len(model.input_shape): (self.built, self._order(self.built))}
         self._slopes = compiled(derivative(self._chosen))
         self._outputs = compiled(self.outputs)
 
@@ -134,8 +137,19 @@ class KerasNetwork:
 
     def outputs(self, values: list[Any], inputs: Any) -> Any:
         """Outputs of the network with other arrays in it: a function, of which there are derivatives."""
-        ordered = [values[self._places[id(one)]] for one in self.built.trainable_variables]
-        return self.built.stateless_call(ordered, [], inputs, training=False)[0]
+        built, order = self._form(tuple(inputs.shape[1:]))
+        return built.stateless_call([values[place] for place in order], [], inputs, training=False)[0]
+
+    def _form(self, shape: tuple[int, ...]) -> tuple[keras.Model, list[int]]:
+        """Give the model for inputs of so many axes, and where its variables are: looked-up tokens have one more."""
+        if len(shape) not in self._forms:
+            built = build(self._model, shape)
+            self._forms[len(shape)] = built, self._order(built)
+        return self._forms[len(shape)]
+
+    def _order(self, built: keras.Model) -> list[int]:
+        places = {id(variable(built, name)): place for place, name in enumerate(self.names)}
+        return [places[id(one)] for one in built.trainable_variables]
 
     def mean_loss(self, values: list[Any], inputs: Any, chosen: Any) -> Any:
         """Mean loss of inputs whose classes are given as rows of zeros and a one, or what the class weighs.

@@ -14,8 +14,10 @@ _BUDGET = 2**30
 """Bytes of values and of their gradients."""
 
 
-def rows_of_pass(architecture: Architecture, input_shape: tuple[int, ...], *, asked: int = 0) -> int:
-    """Rows of one pass: as many as asked for, else as many as the budget holds, 512 at most and one at the least.
+def rows_of_pass(
+    architecture: Architecture, input_shape: tuple[int, ...], *, asked: int = 0, most: int = MOST_ROWS
+) -> int:
+    """Rows of one pass: as many as asked for, else as many as the budget holds, `most` at most and one at the least.
 
     Parameters
     ----------
@@ -23,6 +25,7 @@ def rows_of_pass(architecture: Architecture, input_shape: tuple[int, ...], *, as
     input_shape : tuple of int
     asked : int
         0 for as many as the budget holds.
+    most : int
     """
     if asked:
         return asked
@@ -31,4 +34,4 @@ def rows_of_pass(architecture: Architecture, input_shape: tuple[int, ...], *, as
     for node in architecture.nodes:
         if isinstance(node.layer, Attention):  # scores of all pairs of steps, and shares
             values += 2 * node.layer.heads * shapes[node.inputs[0]][0] * shapes[node.inputs[1]][0]
-    return max(1, min(MOST_ROWS, _BUDGET // (2 * 4 * values)))
+    return max(1, min(most, _BUDGET // (2 * 4 * values)))

@@ -90,7 +90,7 @@ def token_way(architecture: Architecture, input_shape: tuple[int, ...]) -> Token
     return _checked(architecture, path, attention, read[0])
 
 
-def rollout(architecture: Architecture, inputs: Floats, outputs: Outputs) -> Floats:
+def rollout(architecture: Architecture, inputs: Floats, outputs: Outputs, *, rows: int) -> Floats:
     """Share of each value's token in what is read out, in the shape of the inputs; all of an example's tokens sum to 1.
 
     A class token has its own share, which is nobody's: then the rest sums to less.
@@ -101,13 +101,15 @@ def rollout(architecture: Architecture, inputs: Floats, outputs: Outputs) -> Flo
     inputs : float32 array of shape (n, *x)
     outputs : Outputs
         Of the model that is explained.
+    rows : int
+        Of one pass, at most.
     """
     way = token_way(architecture, inputs.shape[1:])
     shapes = value_shapes(architecture, inputs.shape[1:])
     names = [name for node in way.attention for name in (*node.inputs[:2], *node.inputs[3:])]
     names += [name for name in way.read.inputs[1:]]
     largest = max(_scores(node, shapes) for node in way.attention)
-    rows = max(1, _BYTES // (8 * largest))
+    rows = max(1, min(rows, _BYTES // (8 * largest)))
     found = []
     for start in range(0, len(inputs), rows):
         part = inputs[start : start + rows]

@@ -15,6 +15,7 @@ from trustml.attribution.similarity import spearman_of_magnitudes
 from trustml.auditing.explained import FEWEST, Explained, Finished
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.result import Finding, Measurement, Severity
+from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats
 from trustml.measures.bootstrap import median_ends, ratio_ends
 
@@ -121,30 +122,64 @@ def _gaps(explained: Explained, steps: int) -> tuple[Gap, Finished]:
 
 
 def _sanity(explained: Explained) -> Finding:
+    def gradients(live: LiveModel | None) -> Floats:
+        return explained.gradients(explained.inputs, explained.labels, live)
+
+    return sanity(
+        explained,
+        gradients,
+        identifier="explanations.sanity",
+        name="sanity",
+        what="Gradients",
+        of="gradient magnitudes",
+    )
+
+
+def sanity(
+    explained: Explained,
+    attribute: Callable[[LiveModel | None], Floats],
+    *,
+    identifier: str,
+    name: str,
+    what: str,
+    of: str,
+) -> Finding:
+    """Hold explanations against those of the model with shuffled weights.
+
+    Parameters
+    ----------
+    explained : Explained
+    attribute : callable
+        Explains the model, or the other that it is given.
+    identifier, name : str
+        Of the finding, and its last part.
+    what, of : str
+        What is explained by, at the beginning of a sentence and within one.
+    """
     if explained.budget.is_spent():
-        return unfinished("sanity", Finished(done=0, of=DRAWS, why="within the time given"), verb="shuffled")
-    original = explained.gradients(explained.inputs, explained.labels)
+        return unfinished(name, Finished(done=0, of=DRAWS, why="within the time given"), verb="shuffled")
+    original = attribute(None)
     answers = explained.outputs(explained.inputs)
 
     def shuffle(draw: int) -> tuple[bool, float]:
         with explained.live.randomised(explained.seed + draw) as other:
             changed = not np.array_equal(explained.outputs(explained.inputs, other), answers)
-            alike = spearman_of_magnitudes(original, explained.gradients(explained.inputs, explained.labels, other))
+            alike = spearman_of_magnitudes(original, attribute(other))
         return changed, float(np.nanmean(alike)) if np.isfinite(alike).any() else math.nan
 
     found, why = explained.until_spent(
-        "explanations, sanity", (functools.partial(shuffle, draw) for draw in range(DRAWS)), of=DRAWS
+        f"explanations, {name}", (functools.partial(shuffle, draw) for draw in range(DRAWS)), of=DRAWS
     )
     finished = Finished(done=len(found), of=DRAWS, why=why)
     if finished.done < FEWEST:
-        return unfinished("sanity", finished, verb="shuffled")
+        return unfinished(name, finished, verb="shuffled")
     changed, draws = any(one for one, _ in found), [value for _, value in found if math.isfinite(value)]
     if len(draws) < 2:
-        return not_checked("explanations", "sanity", why="gradients are constant over features and have no ranks")
+        return not_checked("explanations", name, why=f"{what.lower()} are constant over features and have no ranks")
     if not changed:
         return not_checked(
             "explanations",
-            "sanity",
+            name,
             why="shuffling weights changed no output: there was nothing to shuffle",
             would_change="the trained arrays where they can be reached, such as the params of trustml.JaxModel",
         )
@@ -153,9 +188,9 @@ def _sanity(explained: Explained) -> Finding:
     mean, error = float(np.mean(draws)), float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
     reach = float(t.ppf((1 + explained.confidence) / 2, len(draws) - 1)) * error
     low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
-    severity, title = _sane(low, high, mean)
+    severity, title = _sane(low, high, mean, what=what)
     return Finding(
-        id="explanations.sanity",
+        id=identifier,
         check="explanations",
         severity=severity,
         title=title + beside(finished, verb="shuffled"),
@@ -170,18 +205,18 @@ def _sanity(explained: Explained) -> Finding:
                 note="mean rank correlation; Student's t over draws of weights",
             ),
         ),
-        how=f"Rank correlation of gradient magnitudes with those of {len(draws)} models whose weights were shuffled "
+        how=f"Rank correlation of {of} with those of {len(draws)} models whose weights were shuffled "
         "within each array (Adebayo et al., arXiv 1810.03292).",
         would_change=f"a correlation on the other side of {SANE:g}; weights drawn as at the start of training",
     )
 
 
-def _sane(low: float, high: float, mean: float) -> tuple[Severity, str]:
+def _sane(low: float, high: float, mean: float, *, what: str = "Gradients") -> tuple[Severity, str]:
     if low > SANE:
-        return "risk", f"Gradients stay much the same when the weights are shuffled (rank correlation {mean:.2f})"
+        return "risk", f"{what} stay much the same when the weights are shuffled (rank correlation {mean:.2f})"
     if high < SANE:
-        return "pass", f"Gradients depend on what was learned: rank correlation {mean:.2f} with shuffled weights"
-    return "note", f"Whether gradients depend on what was learned is not clear (rank correlation {mean:.2f})"
+        return "pass", f"{what} depend on what was learned: rank correlation {mean:.2f} with shuffled weights"
+    return "note", f"Whether {what.lower()} depend on what was learned is not clear (rank correlation {mean:.2f})"
 
 
 def _stability(explained: Explained) -> Finding:

@@ -5,6 +5,7 @@ They are made by forward passes: occlusion and KernelSHAP over groups of feature
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy as np
 from trustml.attribution.asking import Doubles
 from trustml.attribution.occlusion import are_channels_first, feature_groups, kernel_shap, occluded
 from trustml.attribution.similarity import spearman
-from trustml.auditing.checks_explanations import beside, checked, stability, unfinished
+from trustml.auditing.checks_explanations import beside, checked, sanity, stability, unfinished
 from trustml.auditing.explained import FEWEST, Explained
 from trustml.auditing.findings import not_checked
 from trustml.auditing.result import Finding, Measurement
+from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.measures.bootstrap import mean_ends
 
@@ -29,24 +31,29 @@ _NOISE = 1e-6
 """Of a score: below it float32 answers differ by rounding."""
 
 
-def check_forward(explained: Explained) -> list[Finding]:
+def check_forward(explained: Explained, *, shuffles: bool = False) -> list[Finding]:
     """Put explanations by forward passes to the tests; one that fails to run does not stop the others.
 
     Parameters
     ----------
     explained : Explained
         Of a model whose gradients are never asked for.
+    shuffles : bool
+        Whether its weights can be shuffled, as those of some files.
 
     Returns
     -------
     list of Finding
-        ``explanations.occlusion``, ``.occlusion-stability``, ``.kernel-shap``.
+        ``explanations.occlusion``, ``.occlusion-stability``, ``.kernel-shap``, and ``.occlusion-sanity`` where
+        weights can be shuffled.
     """
     checks: dict[str, Callable[[Explained], Finding]] = {
         "occlusion": _faithful,
         "occlusion-stability": _stable,
         "kernel-shap": _alike,
     }
+    if shuffles:
+        checks["occlusion-sanity"] = _sane
     return checked(explained, checks)
 
 
@@ -125,6 +132,21 @@ def _stable(explained: Explained) -> Finding:
         neighbouring=NEIGHBOURS,
         what="occlusions",
         method="occlusion",
+    )
+
+
+def _sane(explained: Explained) -> Finding:
+    def occlusions(live: LiveModel | None) -> Floats:
+        other = explained if live is None else dataclasses.replace(explained, live=live)
+        return _occlusion(other, explained.inputs).astype(np.float32)
+
+    return sanity(
+        explained,
+        occlusions,
+        identifier="explanations.occlusion-sanity",
+        name="occlusion-sanity",
+        what="Occlusions",
+        of="occlusions' magnitudes",
     )
 
 

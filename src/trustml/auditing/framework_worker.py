@@ -89,7 +89,7 @@ class FrameworkWorker:
         except BaseException:
             self.close()
             raise
-        self.gradients = bool(ready["gradients"])
+        self.gradients, self.shuffles = bool(ready["gradients"]), bool(ready["shuffles"])
         network = " without network" if ready["offline"] else ""
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment{network}"
 

@@ -313,7 +313,10 @@ def _explanations(audit: _Audit) -> None:
         seed=request.seed,
         budget=audit.budget,
     )
-    audit.findings += check_forward(explained) if target.live is None else check_explanations(explained)
+    if target.live is None:
+        audit.findings += check_forward(explained, shuffles=target.shuffles is not None)
+    else:
+        audit.findings += check_explanations(explained)
 
 
 def _performance(audit: _Audit) -> None:

@@ -10,8 +10,8 @@ import copy
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,6 +79,8 @@ class Target:
         Inputs (n, *x), n at most `batch_size`, to outputs (n, ...).
     live : LiveModel, optional
         The same with gradients.
+    shuffles : LiveModel, optional
+        The same, if only its weights can be shuffled.
     without_gradients : str
         Why there are none.
     classes : array of shape (c,), optional
@@ -90,6 +92,10 @@ class Target:
     batch_size : int
     padding : int, optional
         Token that pads its inputs, where it takes an attention mask beside them.
+    backend : str
+        Whose ``model_adapter`` it is given to, where there is one; empty for all others.
+    given : object
+        The model as that takes it.
     source, file_digest : str
         Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
@@ -97,12 +103,15 @@ class Target:
     kind: str
     ask: Callable[[Array], Array]
     live: LiveModel | None = None
+    shuffles: LiveModel | None = None
     without_gradients: str = ""
     classes: Array | None = None
     regression: bool = False
     columns: tuple[str, ...] = ()
     batch_size: int = BATCH
     padding: int | None = None
+    backend: str = ""
+    given: Any = None
     source: str = ""
     file_digest: str = ""
 
@@ -123,9 +132,13 @@ class AskedModel:
         """Refuse: there are none."""
         raise NotImplementedError(self.target.without_gradients)
 
-    def randomised(self, seed: int) -> AbstractContextManager[LiveModel]:
-        """Refuse: its weights cannot be reached."""
-        raise NotImplementedError("its weights cannot be reached")
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """Give it with shuffled weights where what is asked can do so; else refuse."""
+        if self.target.shuffles is None:
+            raise NotImplementedError("its weights cannot be reached")
+        with self.target.shuffles.randomised(seed):  # its answers are then those of shuffled weights
+            yield self
 
     def digest(self) -> str:
         """Refuse: its weights cannot be reached."""
@@ -249,6 +262,7 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
             kind=model.kind,
             ask=model.outputs,
             live=model if model.gradients else None,
+            shuffles=model if model.shuffles else None,
             without_gradients="" if model.gradients else "the runtime of such a file computes no gradients",
             source=model.file,
             file_digest=model.file_digest,
@@ -300,7 +314,8 @@ def _live(entry: BackendEntry, model: Any, *, kind: str, parts: tuple[str, ...])
             raise _not_by_parts(model, parts)
         model = module.by_parts(model, parts)
     live: LiveModel = module.live_model(model)
-    return Target(kind=kind, ask=live.outputs, live=live, padding=None if parts else padding_of(model))
+    padding = None if parts else padding_of(model)
+    return Target(kind=kind, ask=live.outputs, live=live, padding=padding, backend=entry.name, given=model)
 
 
 def _evaluating(model: Any) -> Any:

@@ -11,12 +11,19 @@ from trustml.attacks.roc import Roc
 from trustml.auditing.checks_accounting import attacked_claim
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, ModelIdentity
-from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
+from trustml.auditing.run_wording import (
+    accounting_finding,
+    bound_finding,
+    membership_finding,
+    pooled_finding,
+    untried,
+)
 from trustml.compare.table import read_measures, read_statements, rows_of
 from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import of_family, shown_in
+from trustml.measures.remembered import GUESSED
 from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
@@ -217,26 +224,27 @@ def _membership(rows: list[Row], trained: list[JobRecord], verdicts: Mapping[str
 
 
 def _remembered(rows: list[Row]) -> Iterable[Finding]:
-    """Judge canary sequences and extraction by the tests against what was not trained on."""
+    """Judge canary sequences, extraction and guessed columns by the tests against what was not trained on."""
     for row in rows:
         if row.measure not in of_family("remembered") or row.verdict == "" or row.p_value is None:
             continue
         measure, told = MEASURES_TABLE[row.measure], row.verdict == "above guessing"
-        untrained = float(row.facts["untrained_value"])
+        untrained, idle = float(row.facts["untrained_value"]), untried(row)
+        told_words = idle or ("remembered" if told else "no difference is shown")
         yield Finding(
-            id=f"membership.{row.measure}.{row.job}",
+            id=f"membership.{row.measure}.{row.job}" + (f".{row.subject}" if row.measure == GUESSED else ""),
             rule=f"membership.{row.measure}",
             check="membership",
-            severity="risk" if told else "pass",
+            severity="not checked" if idle else "risk" if told else "pass",
             title=f"{row.job}: {measure.title} of {row.subject} is {measure.text(row.value or 0.0)} where trained on, "
-            f"{measure.text(untrained)} where not: {'remembered' if told else 'no difference is shown'}.",
+            f"{measure.text(untrained)} where not: {told_words}.",
             subject=row.job,
             measured=(_figure(row),),
             how=f"{measure.meaning} {row.note}",
             artifacts=(MEASURES,),
             would_change="private training, fewer epochs or copies"
             if told
-            else "more canaries or texts; no attack that fails proves privacy",
+            else "more canaries, texts or rows; no attack that fails proves privacy",
         )
 
 

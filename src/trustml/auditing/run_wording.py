@@ -47,6 +47,15 @@ def _beside_the_claim(shown: float, claimed: float) -> tuple[str, str]:
     return pair
 
 
+def untried(row: Row | None) -> str:
+    """Say that no canary that was planted received loss, so that nothing was tried; empty where one did."""
+    facts = {} if row is None else row.facts
+    missed = int(facts.get("never_came", 0)) + int(facts.get("without_gradient", 0))
+    if "planted" not in facts or not missed or missed < int(facts["planted"]):
+        return ""
+    return f"none of {facts['planted']} planted canaries received loss, so that nothing was tried"
+
+
 def bound_finding(group: Sequence[Row]) -> Finding:
     """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
     by = {row.measure: row for row in group}
@@ -60,7 +69,9 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     )
     where = f"{first.subject}, {first.backend}"
     severity: Severity = "note"
-    if audited is not None and audited.value is not None and claimed is not None and claimed.value is not None:
+    if idle := untried(audited or estimate):
+        severity, title, figures = "not checked", f"{where}: {idle}.", beside
+    elif audited is not None and audited.value is not None and claimed is not None and claimed.value is not None:
         violated = audited.value > claimed.value
         severity = "violation" if violated else "pass"
         low, high = _beside_the_claim(audited.value, claimed.value)

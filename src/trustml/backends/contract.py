@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy.typing as npt
 
@@ -87,6 +87,15 @@ class Deployed(Protocol):
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """See :meth:`Network.input_gradients`; NotImplementedError where the target has no gradients."""
+        ...
+
+
+@runtime_checkable
+class Shuffled(Protocol):
+    """A :class:`Deployed` whose weights can be shuffled."""
+
+    def randomised(self, seed: int) -> AbstractContextManager[Deployed]:
+        """Give it with the values of every trained array shuffled, for as long as the context lasts."""
         ...
 
 

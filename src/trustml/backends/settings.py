@@ -143,6 +143,8 @@ class PrivateSettings:
         Largest microbatch that comes at once; 0 leaves it open.
     grad_sample_mode : str
         For Opacus.
+    devices : int
+        Over how many a batch is dealt out; 0 leaves it to the backend.
     """
 
     optimizer: Optimizer
@@ -154,6 +156,7 @@ class PrivateSettings:
     noise: NoiseStrategy | None = None
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
+    devices: int = 0
 
     def block_rows(self, *, most: int | None = None, multiple: int = 1) -> int:
         """Rows of the blocks in which all examples go through the network, whatever the size of their batch.

@@ -181,7 +181,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         contribution=True,
         by={
             "torch": captum("perturbation_methods:feature_ablation", "FeatureAblation"),
-            "jax": ours("perturbation_methods:feature_ablation"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": xplique(
                 "perturbation_methods:feature_ablation",
                 "Occlusion(patch_size=1, patch_stride=1, occlusion_value=0)",
@@ -197,7 +197,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         images=True,
         by={
             "torch": captum("perturbation_methods:occlusion", "Occlusion"),
-            "jax": ours("perturbation_methods:occlusion"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": tf_occlusion,
         },
     ),
@@ -209,7 +209,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         sampled=True,
         by={
             "torch": captum("perturbation_methods:feature_permutation", "FeaturePermutation"),
-            "jax": ours("perturbation_methods:feature_permutation"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": _NEITHER,
         },
     ),
@@ -222,7 +222,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         sampled=True,
         by={
             "torch": captum("perturbation_methods:shapley_value_sampling", "ShapleyValueSampling"),
-            "jax": ours("perturbation_methods:shapley_value_sampling"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": _NEITHER,
         },
     ),
@@ -240,7 +240,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
                 "all features and none weigh a million, not infinitely much: the sum misses the change of the logit "
                 "slightly",
             ),
-            "jax": ours("perturbation_methods:kernel_shap"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": xplique(
                 "perturbation_methods:kernel_shap",
                 "KernelShap",
@@ -258,7 +258,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         sampled=True,
         by={
             "torch": captum("perturbation_methods:lime", "Lime(SkLearnLasso, get_exp_kernel_similarity_function)"),
-            "jax": ours("perturbation_methods:lime"),
+            "jax": ours("perturbation_methods:by_perturbation"),
             "tensorflow": xplique(
                 "perturbation_methods:lime",
                 "Lime",

@@ -70,6 +70,7 @@ class _Asked:
 @click.option("--explain-seconds", type=float, default=600.0, show_default=True, help="Time for explanations.")
 @click.option("--report", type=_path, help="Write the report, one HTML file.")
 @click.option("--model-card", type=_path, help="Write a model card in Markdown.")
+@click.option("--ml-bom", type=_path, help="Write a bill of materials, CycloneDX in JSON.")
 @click.option("--fail-on", type=click.Choice(["violation", "risk", "note"]), help="Exit 1 for such findings or graver.")
 @root_option
 @json_option
@@ -90,6 +91,7 @@ def command(
     explain_seconds: float,
     report: Path | None,
     model_card: Path | None,
+    ml_bom: Path | None,
     fail_on: Severity | None,
     root: Path,
     as_json: bool,
@@ -98,9 +100,9 @@ def command(
     """Audit TARGET and print what was found.
 
     TARGET is a run (path, identifier, `latest`), which gets audit.json and audit.html; MODULE:ATTRIBUTE, found from
-    this folder; the same with tensorflow= before it, in the tensorflow environment; a FILE .pt2, .onnx, .stablehlo,
-    .keras or .tflite or the folder of a SavedModel, opened in a process of its framework; an http(s) address; or
-    `claim`, for the figures of a claim without any model.
+    this folder; the same with tensorflow= before it, in the tensorflow environment; a FILE .pt2, .onnx, .pte,
+    .stablehlo, .keras or .tflite or the folder of a SavedModel or of TensorFlow.js, opened in a process of its
+    framework; an http(s) address; or `claim`, for the figures of a claim without any model.
 
     Exit code 1 where --fail-on is met; 2 where the input cannot work, or the model did not answer: what was found
     without it is printed all the same. With --json: the audit by its published schema.
@@ -123,6 +125,8 @@ def command(
         audit.report(report)
     if model_card is not None:
         audit.model_card(model_card)
+    if ml_bom is not None:
+        audit.ml_bom(ml_bom)
     with data_stream(file) as stream:
         if as_json:
             stream.write(audit.to_json())

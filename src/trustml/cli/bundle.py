@@ -24,7 +24,8 @@ from trustml.cli.output import console, data_stream, json_option, json_text, mes
 @click.option(
     "--key",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Sign with this private key: `openssl genpkey -algorithm ed25519 -out key.pem`.",
+    help="Sign with this private key: `openssl genpkey -algorithm ed25519 -out key.pem`. What one of P-256 signs, "
+    "`model_signing` checks, too.",
 )
 @click.option("--with-data", is_flag=True, help="Also pack held-out labels and explained inputs (heldout.npz).")
 @json_option

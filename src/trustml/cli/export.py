@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @click.command("export", short_help="Write a trained model for deployment, and check that it still is that model.")
 @click.argument("run", shell_complete=complete_runs)
 @click.argument("model", metavar="JOB")
-@click.option("--to", "target", required=True, help="pt2, onnx, stablehlo, keras, savedmodel or tflite.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    help="pt2, onnx, onnx-web, executorch, stablehlo, keras, savedmodel, tflite or tfjs.",
+)
 @click.option(
     "--quantize", "quantised", type=click.Choice(["dynamic", "int8"]), help="8-bit weights; 8-bit weights and values."
 )

@@ -32,10 +32,10 @@ def command(
 ) -> None:  # fmt: skip
     """Carry MODEL over to an architecture and weights that PyTorch, JAX and TensorFlow build alike.
 
-    MODEL is module:attribute, found from here: a torch.nn.Module, or a function that makes one; or a folder of Hugging
-    Face's, a ResNet of torchvision's in a .safetensors file, an ONNX file (.onnx), or one of Keras (.keras). What is
-    carried over must have the model's logits on the examples and on random ones; what cannot be carried is refused by
-    name. A scenario names the file that is written: model = "NAME.safetensors".
+    MODEL is module:attribute, found from here: a torch.nn.Module or a flax.nnx.Module, or a function that makes one; or
+    a folder of Hugging Face's, a ResNet of torchvision's in a .safetensors file, an ONNX file (.onnx), or one of Keras
+    (.keras). What is carried over must have the model's logits on the examples and on random ones; what cannot be
+    carried is refused by name. A scenario names the file that is written: model = "NAME.safetensors".
     """
     from trustml.errors import UsageError
     from trustml.models.network_files import ENDING

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+from trustml.cli.output import (
+    console,
+    data_stream,
+    file_option,
+    json_option,
+    json_text,
+    print_columns,
+    reading_told,
+    root_option,
+)
 
 if TYPE_CHECKING:
-    from trustml.record.schema import ManifestHead
+    from trustml.record.heads import ManifestHead
     from trustml.record.store import RunDirectory
 
 _STATUSES = ("running", "success", "partial", "failed", "interrupted", "damaged", "planning", "unplanned")
@@ -29,14 +38,15 @@ class _Filter:
     data: str
     since: datetime.datetime | None
     epsilon_below: float | None
+    tags: tuple[str, ...]
 
     @property
     def asks_of_records(self) -> bool:
         """Whether a run without a readable record cannot be what is looked for."""
-        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None)
+        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None or self.tags)
 
     def takes(self, run: RunDirectory, head: ManifestHead) -> bool:
-        """Whether a run is one of those; its status is asked elsewhere, the record only as far as it must be."""
+        """Whether a run is one of those; its status and its epsilons are asked elsewhere."""
         if self.since is not None and _moment(head.created) < self.since:
             return False
         titles = {name.lower() for one in head.scenario.training for name in (one.name, one.kind) if name}
@@ -44,7 +54,7 @@ class _Filter:
             return False
         if self.data and not _is_of(self.data, head):
             return False
-        return self.epsilon_below is None or _has_epsilon_below(run, self.epsilon_below)
+        return not self.tags or set(self.tags) <= set(_tags(run))
 
 
 @click.command("list", short_help="List the runs and the ready scenarios.")
@@ -54,6 +64,7 @@ class _Filter:
 @click.option("--data", default="", metavar="TEXT", help="Only of this data: file, source, or beginning of its hash.")
 @click.option("--since", metavar="WHEN", help="Only since then: 2026-03-01, or 12h, 7d, 2w ago.")
 @click.option("--epsilon-below", type=float, metavar="X", help="Only runs with a private model of a smaller epsilon.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only runs that `trustml note` put this tag on.")
 @json_option
 @file_option
 def command(
@@ -63,6 +74,7 @@ def command(
     data: str,
     since: str | None,
     epsilon_below: float | None,
+    tags: tuple[str, ...],
     as_json: bool,
     file: Path | None,
 ) -> None:
@@ -78,41 +90,44 @@ def command(
         data=data,
         since=None if since is None else _since(since),
         epsilon_below=epsilon_below,
+        tags=tags,
     )
     runs = _listed(root, wanted)
     with data_stream(file) as stream:
         if as_json:
             stream.write(json_text({"runs": runs, "scenarios": ready_scenarios()}) + "\n")
             return
-        from rich.table import Table
-
-        table = Table("run", "status", "created", "jobs", box=None, pad_edge=False)
-        for run in runs:
-            jobs = f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"]
-            table.add_row(run["run"], run["status"], run.get("created", ""), jobs)
         out = console(stream)
         if runs:
-            out.print(table)
+            jobs = [f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"] for run in runs]
+            labels = [", ".join(run.get("tags", ())) for run in runs]
+            names = ("run", "status", "created", "jobs", "tags")[: 5 if any(labels) else 4]
+            lines = [
+                (run["run"], run["status"], run.get("created", ""), last, label)[: len(names)]
+                for run, last, label in zip(runs, jobs, labels, strict=True)
+            ]
+            print_columns(out, names, lines)
         else:
             out.print(f"no such runs in {root}" if statuses or wanted.asks_of_records else f"no runs in {root}")
         out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)
 
 
 def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
-    from trustml.errors import RecordError
+    from trustml.record.index import listed_runs
     from trustml.record.removal import unplanned_runs
-    from trustml.record.store import list_runs
 
     runs: list[dict[str, Any]] = []
-    for directory in list_runs(root):
-        try:
-            head = directory.head()
-        except RecordError as error:
+    small = _Epsilons(root, wanted.epsilon_below)
+    for one in listed_runs(root):
+        directory, head = one.directory, one.head
+        if head is None:
             if not wanted.asks_of_records:
-                runs.append({"run": directory.path.name, "status": "damaged", "problem": str(error)})
+                runs.append({"run": directory.path.name, "status": "damaged", "problem": one.problem})
             continue
         status = directory.shown_status(head.status)
-        if (wanted.statuses and status not in wanted.statuses) or not wanted.takes(directory, head):
+        if wanted.statuses and status not in wanted.statuses:
+            continue
+        if not wanted.takes(directory, head) or not small.holds(directory):
             continue
         runs.append(
             {
@@ -122,6 +137,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
                 "scenario": head.scenario.name,
                 "jobs_ok": sum(job.status == "ok" for job in head.jobs),
                 "jobs": len(head.jobs),
+                "tags": _tags(directory),
             }
         )
     for directory in [] if wanted.asks_of_records else unplanned_runs(root):
@@ -130,6 +146,12 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
         broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
         runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
     return [run for run in runs if not wanted.statuses or run["status"] in wanted.statuses]
+
+
+def _tags(run: RunDirectory) -> tuple[str, ...]:
+    from trustml.record.notes import tags_of
+
+    return tags_of(run)
 
 
 def _since(text: str) -> datetime.datetime:
@@ -160,6 +182,36 @@ def _is_of(text: str, head: ManifestHead) -> bool:
     paths = [Path(value).name for value in source.values() if isinstance(value, str)]
     names = [str(source.get("kind", "")), head.scenario.name, *paths]
     return head.data.fingerprint.startswith(text.lower()) or any(text.lower() in name.lower() for name in names)
+
+
+class _Epsilons:
+    """Which runs have a private model of a small epsilon: by the index where there is one, else by their statements."""
+
+    def __init__(self, root: Path, limit: float | None) -> None:
+        self._place, self._limit, self._known = str(root.resolve()), limit, self._indexed(root, limit)
+
+    def holds(self, run: RunDirectory) -> bool:
+        from trustml.record.index import run_name
+
+        if self._limit is None:
+            return True
+        if self._known is None:
+            return _has_epsilon_below(run, self._limit)
+        return self._known.get(run_name(run, place=self._place), self._limit) < self._limit
+
+    @staticmethod
+    def _indexed(root: Path, limit: float | None) -> dict[str, float] | None:
+        from trustml.record.index import FEWEST, IndexUnavailableError
+        from trustml.record.store import list_runs
+
+        if limit is None or len(list_runs(root)) < FEWEST:
+            return None
+        from trustml.compare.indexed import smallest_epsilons
+
+        try:
+            return smallest_epsilons(root, told=reading_told())
+        except IndexUnavailableError:
+            return None
 
 
 def _has_epsilon_below(run: RunDirectory, limit: float) -> bool:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "attach": "Show the progress of a run that another process executes.",
     "cancel": "End runs that another process executes, as Ctrl-C would.",
     "list": "List the runs and the ready scenarios.",
+    "query": "Ask all runs of a folder in SQL.",
+    "note": "Write a note or tags on a run, or show them.",
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from trustml.errors import UsageError
+from trustml.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from trustml.cli.terminal import PlainConsole
@@ -74,6 +74,45 @@ def console(stream: IO[str]) -> PlainConsole:
     from trustml.cli.terminal import PlainConsole
 
     return PlainConsole(stream)
+
+
+_MANY = 200
+
+
+def print_columns(out: PlainConsole, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text below their names. Thousands are written line by line: rich lays out each cell of a table."""
+    cells = [[one if one.isascii() and one.isprintable() else printable(one) for one in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
+    if len(cells) < _MANY or (out.is_terminal and sum(widths) + 2 * len(widths) > out.width):
+        from rich.table import Table
+
+        table = Table(*names, box=None, pad_edge=False)
+        for row in cells:
+            table.add_row(*row)
+        out.print(table)
+        return
+    lines = ["  ".join(map(_padded, row, widths)) for row in (names, *cells)]
+    out.file.write("\n".join(lines) + "\n")
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def reading_told() -> Callable[[int, int], None]:
+    """Give what says on stderr how many records were read for the index, where they are many."""
+
+    def told(done: int, behind: int) -> None:
+        if behind >= 1000:
+            click.echo(f"read {done} of {behind} records that the index did not know", err=True)
+
+    return told
 
 
 def messages() -> PlainConsole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -53,6 +54,12 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
 @click.option(
+    "--sample",
+    metavar="N",
+    help="With --grid: draw N settings instead of all combinations, also from ranges such as 0.01..1:log; random:N not "
+    "by a Sobol sequence.",
+)
+@click.option(
     "--tune",
     "mean_runs",
     type=click.FloatRange(min=1, max=1000),
@@ -62,11 +69,15 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
+@click.option("--devices", type=click.IntRange(1, 1024), help="Deal private batches out over so many devices.")
 @click.option(
     "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
 )
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
 @click.option("--trust-code", is_flag=True, help="With --resume: run code that the record names as its model.")
+@click.option(
+    "--reuse", is_flag=True, help="Take plain jobs over from runs of the folder that did the same with --reuse."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
 @click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")
 @json_option
@@ -78,13 +89,16 @@ def command(
     old_root: Path | None,
     settings: tuple[str, ...],
     grids: tuple[str, ...],
+    sample: str | None,
     mean_runs: float | None,
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
+    devices: int | None,
     resume: str | None,
     allow_overrun: bool,
     trust_code: bool,
+    reuse: bool,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -103,22 +117,19 @@ def command(
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
     grid = [grid_override(text) for text in grids]
-    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device)]
+    drawn = [] if sample is None else [f"sample={sample}"]
+    overrides = [*settings, *(grid if mean_runs is None else []), *drawn, *_shortcuts(backends, seeds, device, devices)]
+    _check_drawn(sample=sample, reuse=reuse, tuned=mean_runs is not None, resumed=resume is not None)
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
-    if resume is not None and (scenario is not None or backends or seeds or device):
+    if resume is not None and (scenario is not None or backends or seeds or device or devices):
         raise click.UsageError(
-            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
+            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds, --device and "
+            "--devices out"
         )
-    if labels and (scenario is None or not is_data(scenario)):
-        gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
-        raise click.UsageError(
-            f"{scenario}: no such file; check the path"
-            if gone
-            else "--label goes with a data file; a scenario names its own in data.label"
-        )
+    _check_labels(labels, scenario)
     if trust_code and resume is None:
         raise click.UsageError("--trust-code goes with --resume: what you run by its own name you trust")
     _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
@@ -132,23 +143,46 @@ def command(
             _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
             return OK
         if detach:
-            _detach(scenario, root, overrides, resume, _flags(allow_overrun, trust_code), as_json, stream)
+            _detach(scenario, root, overrides, resume, _flags(allow_overrun, trust_code, reuse), as_json, stream)
             return OK
         if mean_runs is not None:
             return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
-        return _run(scenario, root, overrides, resume, (allow_overrun, trust_code), as_json, stream)
+        return _run(scenario, root, overrides, resume, (allow_overrun, trust_code, reuse), as_json, stream)
 
 
-def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
+def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None, devices: int | None) -> list[str]:
     """Settings for the options that stand for a field."""
     found = [f"backends=[{', '.join(repr(name) for name in backends)}]"] if backends else []
     if seeds:
         found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    found += [f"execution.devices={devices}"] if devices else []
     return [*found, f"execution.device='{device}'"] if device else found
 
 
-def _flags(allow_overrun: bool, trust_code: bool) -> list[str]:
-    return [*(["--allow-overrun"] if allow_overrun else []), *(["--trust-code"] if trust_code else [])]
+def _flags(allow_overrun: bool, trust_code: bool, reuse: bool) -> list[str]:
+    given = {"--allow-overrun": allow_overrun, "--trust-code": trust_code, "--reuse": reuse}
+    return [flag for flag, wanted in given.items() if wanted]
+
+
+def _check_labels(labels: tuple[str, ...], scenario: str | None) -> None:
+    """Refuse labels of what is no data file."""
+    if labels and (scenario is None or not is_data(scenario)):
+        gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
+        raise click.UsageError(
+            f"{scenario}: no such file; check the path"
+            if gone
+            else "--label goes with a data file; a scenario names its own in data.label"
+        )
+
+
+def _check_drawn(*, sample: str | None, reuse: bool, tuned: bool, resumed: bool) -> None:
+    """Refuse what does not go with tuning, or with a run whose settings are drawn already."""
+    if reuse and tuned:
+        raise click.UsageError("--reuse goes without --tune, whose runs are private")
+    if sample is not None and (tuned or resumed):
+        raise click.UsageError(
+            "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
+        )
 
 
 def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
@@ -199,8 +233,11 @@ def _print_forecast(out: Any, found: Forecast) -> None:
         for one in found.sweep:
             if one.of == of:
                 fields.setdefault(one.field, []).append(str(one.value))
-        each = " x ".join(f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items())
-        out.print(f"a sweep of {of} over {each}", soft_wrap=True)
+        each = [f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items()]
+        settings = len({one.regime for one in found.sweep if one.of == of})
+        whole = settings == math.prod(len(set(values)) for values in fields.values())
+        what = f"a sweep of {of} over" if whole else f"{settings} settings of {of} drawn from"
+        out.print(f"{what} {' x '.join(each)}", soft_wrap=True)
     for group in found.together:
         epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
         out.print(
@@ -228,7 +265,7 @@ def _run(
     root: Path,
     overrides: list[str],
     resume: str | None,
-    allowed: tuple[bool, bool],
+    allowed: tuple[bool, bool, bool],
     as_json: bool,
     stream: Any,
 ) -> int:
@@ -247,13 +284,14 @@ def _run(
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                     raise KeyboardInterrupt from None
 
+        overrun, trust, reuse = allowed
         if resume is not None:
-            overrun, trust = allowed
             run = api.resume(
-                resume, root=root, overrides=overrides, allow_overrun=overrun, trust_code=trust, listener=listener
-            )
+                resume, root=root, overrides=overrides, allow_overrun=overrun, trust_code=trust, reuse=reuse,
+                listener=listener,
+            )  # fmt: skip
         else:
-            run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
+            run = api.run(str(scenario), out=root, overrides=overrides, reuse=reuse, listener=listener)
     return print_ended(run, root=root, stream=None if as_json else stream)
 
 

@@ -8,19 +8,29 @@ import click
 
 from trustml.frameworks.shipped import SHIPPED
 
+_BACKENDS = tuple(entry.name for entry in SHIPPED if entry.lock)
+_ADDED = ("executorch", "node")
 
-@click.command("setup", short_help="Make the environment of a backend.")
-@click.argument("backend", type=click.Choice([entry.name for entry in SHIPPED if entry.lock]))
+
+@click.command("setup", short_help="Make the environment of a backend, or of a target of export.")
+@click.argument("what", metavar="WHAT", type=click.Choice([*_BACKENDS, *_ADDED]))
 @click.option("--path", type=click.Path(file_okay=False, path_type=Path), help="Put it there instead.")
-def command(backend: str, path: Path | None) -> None:
-    """Make BACKEND's environment from the lock that comes with trustml; does nothing if it is there.
+def command(what: str, path: Path | None) -> None:
+    """Make an environment from the lock that comes with trustml; does nothing if it is there.
 
-    Only tensorflow needs one of its own. torch and jax live beside trustml: pip install 'trustml[torch,jax]'.
+    Of the backends only tensorflow needs one of its own. torch and jax live beside trustml: pip install
+    'trustml[torch,jax]'. Of the targets of `trustml export` executorch needs packages beside PyTorch, tfjs and onnx-web
+    some for node.
     """
+    from trustml.launch.added import ADDITIONS, create_addition
     from trustml.launch.environments import create_tensorflow, tensorflow_folder
 
-    folder = path or tensorflow_folder()
-    made = create_tensorflow(folder.absolute(), tell=lambda line: click.echo(line, err=True))
-    click.echo(f"{backend}: {'made' if made else 'already there'}: {folder}")
-    if path is not None and path.absolute() != tensorflow_folder():
-        click.echo(f"use it with: export TRUSTML_ENV_{backend.upper()}={path.absolute()}", err=True)
+    def tell(line: str) -> None:
+        click.echo(line, err=True)
+
+    usual = ADDITIONS[what].folder if what in _ADDED else tensorflow_folder()
+    folder = (path or usual).absolute()
+    made = create_addition(what, folder, tell=tell) if what in _ADDED else create_tensorflow(folder, tell=tell)
+    click.echo(f"{what}: {'made' if made else 'already there'}: {folder}")
+    if folder != usual:
+        click.echo(f"use it with: export TRUSTML_ENV_{what.upper()}={folder}", err=True)

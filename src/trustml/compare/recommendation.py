@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trustml.compare.score_changes import LEVEL, FrameworkPair, framework_pairs
-from trustml.compare.table import fact_of
+from trustml.compare.table import busy_rows, fact_of
 from trustml.measures.between_models import SEEDS_FOR_A_CLAIM
 from trustml.measures.entry import Measure
 from trustml.measures.measure import MEASURES, leading
-from trustml.measures.row import BUSY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Untold: TypeAlias = Literal["", "one framework", "few starts", "busy", "alike", "no test"]
+Untold: TypeAlias = Literal["", "one framework", "few starts", "busy", "unequal nodes", "alike", "no test"]
 """Why no framework is told apart for a need: there is nothing to compare it with; there are too few starts of each;
-others used the machine; the test does not tell; or no test can be made, as figures are of the same examples."""
+others used the machine; jobs had nodes of several kinds; the test does not tell; or no test can be made, as figures are
+of the same examples."""
 
 
 LEAST_GAP = 0.02
@@ -242,8 +242,10 @@ def _told(
         return "", "one framework"
     if min(one.count for one in figures) < SEEDS_FOR_A_CLAIM:
         return "", "few starts"
-    if need.timed and _is_busy(table):
+    if need.timed and _is_busy(table, need):
         return "", "busy"
+    if need.timed and _has_unequal_nodes(table):
+        return "", "unequal nodes"
     first, *others = (one.backend for one in figures)
     if need.measure == "score":
         pairs = [one for one in framework_pairs(table) if one.regime == regime]
@@ -253,9 +255,14 @@ def _told(
     return (first, "") if all(apart) else ("", "alike")
 
 
-def _is_busy(table: pd.DataFrame) -> bool:
-    timed = table[(table.measure == "step_time_median") & table.value.notna()]
-    return bool((fact_of(timed, "others_share", default=0.0).astype(float) > BUSY).any())
+def _is_busy(table: pd.DataFrame, need: Need) -> bool:
+    """Whether a machine was busy beside a job whose times the need is about, or beside a training."""
+    timed = table[table.measure.isin(("step_time_median", need.measure)) & table.value.notna()]
+    return bool(busy_rows(timed).any())
+
+
+def _has_unequal_nodes(table: pd.DataFrame) -> bool:
+    return bool(fact_of(table[table.value.notna()], "unequal_nodes", default=False).astype(bool).any())
 
 
 def _is_above(first: str, other: str, pairs: Sequence[FrameworkPair]) -> bool:

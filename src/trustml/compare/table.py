@@ -12,7 +12,7 @@ import msgspec
 from trustml.data.npy import DAMAGED
 from trustml.data.tables import require_text, why_not_a_table
 from trustml.errors import RecordError
-from trustml.measures.row import COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
+from trustml.measures.row import BUSY, COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.explained import model_of
 from trustml.record.files import UNREADABLE, plain_bytes
@@ -62,6 +62,12 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
 def fact_of(table: pd.DataFrame, name: str, *, default: Fact) -> pd.Series:
     """One fact of every row as a column; the default where a row has no such fact."""
     return table.facts.map(lambda text: msgspec.json.decode(text, type=dict[str, Fact]).get(name, default))
+
+
+def busy_rows(table: pd.DataFrame) -> pd.Series:
+    """Which times are not to be compared: others used the machine meanwhile, or a quota of processors held it back."""
+    shares = [fact_of(table, name, default=0.0).astype(float) for name in ("others_share", "throttled_share")]
+    return (shares[0] > BUSY) | (shares[1] > BUSY)
 
 
 def read_measures(run: RunDirectory) -> pd.DataFrame:
@@ -155,12 +161,13 @@ def _why_not_measures(table: pd.DataFrame) -> str:
             return f"its column {name} holds {table[name].dtype}"
         if not numbers and not table[name].map(lambda one: isinstance(one, str)).all():
             return f"its column {name} holds what is no text"
-        if column_kind(name) == "facts" and not table[name].map(_holds_facts).all():
+        if column_kind(name) == "facts" and not table[name].map(holds_facts).all():
             return f"its column {name} holds what are no facts"
     return ""
 
 
-def _holds_facts(text: str) -> bool:
+def holds_facts(text: str) -> bool:
+    """Whether a cell of the table's facts holds such."""
     try:
         msgspec.json.decode(text, type=dict[str, Fact])
     except UNREADABLE:

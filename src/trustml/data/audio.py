@@ -118,7 +118,9 @@ def _require_room(source: Audio, samples: int) -> None:
 
 def _mono(path: Path, source: Audio, counts: Counter[str]) -> Wave:
     rate, samples = read_wav(path)
-    if samples.dtype.str[1:] not in _SCALES or samples.ndim > 2 or not samples.size:
+    if not samples.size:
+        raise DataError(f"{path}: holds no sample; remove it")
+    if samples.dtype.str[1:] not in _SCALES or samples.ndim > 2:
         raise DataError(f"{path}: holds {samples.dtype} samples of shape {samples.shape}; write PCM or floats")
     middle, full = _SCALES[samples.dtype.str[1:]]
     wave: Wave = (samples.astype(np.float64) - middle) / full

@@ -61,6 +61,9 @@ def _answer(request: Request, folder: Path) -> Answer:
     module = importlib.import_module(name)
     file = module.__file__
     code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    if not callable(getattr(module, attribute, None)):
+        made = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise _ShapeError(f"is no function; choose among {made}")
     given = getattr(module, attribute)(**request.arguments)
     if isinstance(given, tuple) and len(given) in (2, 3):
         inputs, labels, *by = given

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -295,15 +295,15 @@ def _refuse_twins(path: Path, names: Sequence[str]) -> None:
 
 
 def _without_row_numbers(path: Path, table: pd.DataFrame) -> Read:
-    """Leave out a nameless column that counts the rows, which pandas writes; refuse any other without a name."""
+    """Leave out a nameless column that numbers the rows, which pandas writes; refuse any other without a name."""
     warnings, kept = [], []
     for number, name in enumerate(map(str, table.columns)):
         if name and not name.startswith("Unnamed: "):
             kept.append(number)
             continue
         values = table.iloc[:, number]
-        if _counts_rows(values):
-            warnings.append(f"column {number + 1} has no name and counts the rows: it was left out")
+        if how := _numbers_rows(values):
+            warnings.append(f"column {number + 1} has no name and {how} the rows: it was left out")
         elif name:
             kept.append(number)
         elif values.isna().all():
@@ -313,15 +313,21 @@ def _without_row_numbers(path: Path, table: pd.DataFrame) -> Read:
     return Read(table=table.iloc[:, kept], warnings=tuple(warnings))
 
 
-def _counts_rows(values: pd.Series) -> bool:
-    """Say whether a column, which may have been read as text, goes up by one from row to row."""
+def _numbers_rows(values: pd.Series) -> Literal["", "counts", "numbers"]:
+    """Say how a column, which may have been read as text, tells rows apart.
+
+    It counts them where it goes up by one from row to row, and numbers them where it holds a whole number of its own
+    for each, as the index does of rows that were chosen or shuffled; empty where it does neither.
+    """
     import numpy as np
 
     if values.dtype.kind not in "iu":
         if not len(values) or not all(isinstance(value, str) and _WHOLE.fullmatch(value) for value in values):
-            return False
+            return ""
         values = values.astype(object).map(int)
-    return len(values) > 0 and np.array_equal(values.to_numpy() - values.iloc[0], np.arange(len(values)))
+    if not len(values) or not values.is_unique:
+        return ""
+    return "counts" if np.array_equal(values.to_numpy() - values.iloc[0], np.arange(len(values))) else "numbers"
 
 
 def _read_parquet(path: Path) -> Read:

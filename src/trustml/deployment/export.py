@@ -29,20 +29,24 @@ from trustml.models.token_space import table_of_tokens
 from trustml.plan.job import TrainJob
 from trustml.record.exports import (
     EXPORTS,
+    MEMBERS,
     Calibration,
     ExportedStatement,
     ExportRecord,
     ExportRequest,
     content_of,
     digest_of,
+    members_answers,
     statement_digest,
     statement_text,
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
 from trustml.record.schema import JobRecord, Manifest, task_of
 from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
+_NOT_TOLD = ("drawn_logits", f"{MEMBERS}_logits")
 _MADE = 256
 """Random inputs by whose values is rounded."""
 
@@ -111,11 +115,18 @@ def export_model(
             folder = Path(place)
             shutil.copyfile(weights, folder / "weights.safetensors")
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
-            _write_and_ask(request, folder, environment, values=values, questions=questions_of(run))
+            asked = questions_of(run) | _members(run, manifest, job)
+            _write_and_ask(request, folder, environment, values=values, questions=asked)
             exported = record_of(request, folder, record, statement)
             _keep(run, folder, exported, task=request.task)
-        renew_rows(run, family="deployed", files=_files(run))
+        _renew(run)
         return exported
+
+
+def _renew(run: RunDirectory) -> None:
+    """Make all rows on exported files anew."""
+    renew_rows(run, family="deployed", files=_files(run))
+    renew_rows(run, family="deployed attacks", files={})
 
 
 def _write_and_ask(
@@ -238,6 +249,14 @@ def questions_of(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
+def _members(run: RunDirectory, manifest: Manifest, job: TrainJob) -> dict[str, npt.NDArray[Any]]:
+    """Inputs that a model was trained on, where the scenario wants it attacked and they are at hand."""
+    attacks = from_plain(manifest.scenario).attacks.membership
+    if attacks is None or not job.scores or not run.file(PRIVATE_DATA).is_file():
+        return {}
+    return {MEMBERS: np.asarray(run.mapped(PRIVATE_DATA, names=["train_inputs"])["train_inputs"])}
+
+
 def run_in(folder: Path, module: str, environment: Environment, *, offline: bool = False) -> None:
     """Run one of our modules on a folder; its problem is raised."""
     problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT, offline=offline)
@@ -273,6 +292,7 @@ def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement
         held_out=len(answers.get("file.held_out_logits", ())),
         attributions=next((word for name, word in how.items() if name in answers), ""),
         first_call=float(answers["first_call"]),
+        attacked=f"file.{MEMBERS}_logits" in answers,
     )
 
 
@@ -286,6 +306,13 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
         goal = place / path.relative_to(folder)
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, goal)
+    members = f"file.{MEMBERS}_logits"
+    found = read_arrays(folder / "answers.npz")
+    if members in found:
+        secret = run.file(members_answers(exported.name))
+        secret.parent.mkdir(mode=0o700, exist_ok=True)
+        labels = run.mapped(PRIVATE_DATA, names=["train_labels"])["train_labels"]
+        write_atomic(secret, encode_arrays({members: recorded(task, found[members], labels)}))
     write_atomic(place / "answers.npz", encode_arrays(answers_in(run, folder, task=task)))
     write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
 
@@ -293,7 +320,8 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
 def answers_in(run: RunDirectory, folder: Path, *, task: Task) -> dict[str, npt.NDArray[Any]]:
     """What file and model answered, as the record keeps it."""
     found = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
-    found = {name: array for name, array in found.items() if not name.endswith(".drawn_logits")}  # they have no labels
+    # Of drawn inputs there are no labels, and what is answered on training examples is secret.
+    found = {name: array for name, array in found.items() if name.partition(".")[2] not in _NOT_TOLD}
     for name, array in found.items():
         if name.endswith("_logits"):  # of next tokens two numbers a step remain, as of the model's own
             found[name] = recorded(task, array, _labels(run, held_out=name.endswith("held_out_logits")))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from trustml.errors import EnvironmentMissingError
 from trustml.frameworks.table import entry_of
+from trustml.launch.added import require_addition
 from trustml.launch.environments import Environment, find_environment
 from trustml.models.exported import Quantised
 from trustml.record.exports import Layout
@@ -41,6 +42,8 @@ class Target:
         What must be importable beside the framework.
     extra : str
         Extra of trustml that installs them.
+    addition : str
+        Packages in a folder of their own that it needs (:data:`trustml.launch.added.ADDITIONS`).
     """
 
     title: str
@@ -53,6 +56,7 @@ class Target:
     gradients: bool = True
     packages: tuple[str, ...] = ()
     extra: str = ""
+    addition: str = ""
 
 
 TARGETS: dict[str, Target] = {
@@ -75,6 +79,29 @@ TARGETS: dict[str, Target] = {
         gradients=False,
         packages=("onnx", "onnxscript", "onnxruntime"),
         extra="onnx",
+    ),
+    "onnx-web": Target(
+        title="ONNX in the browser",
+        backend="torch",
+        file="model.onnx",
+        runtime="onnxruntime-web (WebAssembly) in node",
+        layout="channels first",
+        statement="metadata_props",
+        quantised=("dynamic", "int8"),
+        gradients=False,
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        extra="onnx",
+        addition="node",
+    ),
+    "executorch": Target(
+        title="ExecuTorch program (XNNPACK)",
+        backend="torch",
+        file="model.pte",
+        runtime="ExecuTorch",
+        layout="channels first",
+        statement="constant method",
+        gradients=False,
+        addition="executorch",
     ),
     "stablehlo": Target(
         title="StableHLO (jax.export)",
@@ -108,6 +135,14 @@ TARGETS: dict[str, Target] = {
         quantised=("dynamic", "int8"),
         gradients=False,
     ),
+    "tfjs": Target(
+        title="TensorFlow.js graph model",
+        backend="tensorflow",
+        file="model.tfjs",
+        runtime="TensorFlow.js in node",
+        statement="user-defined metadata",
+        addition="node",
+    ),
 }
 
 
@@ -126,4 +161,6 @@ def environment_of(wanted: Target) -> Environment:
         if absent:
             fix = f"pip install 'trustml[{wanted.extra}]'"
             raise EnvironmentMissingError(f"{', '.join(absent)}: not installed beside trustml; run `{fix}`")
+    if wanted.addition:
+        require_addition(wanted.addition)
     return environment

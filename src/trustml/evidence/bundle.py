@@ -42,11 +42,13 @@ from trustml.record.store import (
 )
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from trustml.evidence.signing import PrivateKey
 
 BUNDLE_FORMAT = 1
 INDEX = BUNDLE_INDEX
 SIGNATURE = "bundle.dsse.json"
+SIGSTORE = "bundle.sigstore.json"
+"""The signature by a key of P-256, in the form that model-signing reads."""
 MODEL_CARD = "model_card.md"
 
 LEFT_OUT_DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"
@@ -133,7 +135,7 @@ def pack(
     out: Path,
     *,
     with_data: bool = False,
-    key: Ed25519PrivateKey | None = None,
+    key: PrivateKey | None = None,
     limits: BundleLimits = LIMITS,
 ) -> BundleIndex:
     """Pack the public files of a finished run, and sign the list of them if there is a key.
@@ -145,7 +147,7 @@ def pack(
         The archive; must not be inside the run directory.
     with_data : bool
         Also pack ``heldout.npz``, without which accuracy cannot be computed again.
-    key : Ed25519PrivateKey, optional
+    key : PrivateKey, optional
     limits : BundleLimits
 
     Returns
@@ -186,7 +188,7 @@ def pack(
     return index
 
 
-def pack_audit(path: Path, out: Path, *, key: Ed25519PrivateKey | None = None) -> BundleIndex:
+def pack_audit(path: Path, out: Path, *, key: PrivateKey | None = None) -> BundleIndex:
     """Pack the audit of somebody's model with its report, and sign the list of both if there is a key.
 
     Parameters
@@ -195,7 +197,7 @@ def pack_audit(path: Path, out: Path, *, key: Ed25519PrivateKey | None = None) -
         What ``trustml audit ... --json -o audit.json`` wrote.
     out : Path
         The archive.
-    key : Ed25519PrivateKey, optional
+    key : PrivateKey, optional
 
     Raises
     ------
@@ -318,16 +320,17 @@ def _describe(run: RunDirectory, name: str, promised: str | None, limits: Bundle
     return BundledFile(name=name, size=size, sha256=digest)
 
 
-def _write(out: Path, index: BundleIndex, content: Mapping[str, Path | bytes], key: Ed25519PrivateKey | None) -> None:
+def _write(out: Path, index: BundleIndex, content: Mapping[str, Path | bytes], key: PrivateKey | None) -> None:
     """Write the archive beside `out`, signed if there is a key, then rename it."""
     import tempfile
 
     extra = {INDEX: msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"}
     if key is not None:
-        from trustml.evidence.signing import sign, statement_of
+        from trustml.evidence.signing import is_p256, sign, statement_of
 
         digests = {file.name: file.sha256 for file in index.files} | {INDEX: hashlib.sha256(extra[INDEX]).hexdigest()}
-        extra[SIGNATURE] = sign(statement_of(digests, name=index.run), key)
+        own = SIGSTORE if is_p256(key) else SIGNATURE
+        extra[own] = sign(statement_of(digests, name=index.run, signature=own), key)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trustml-bundle-") as folder:
@@ -344,6 +347,11 @@ def _archive(stream: io.BufferedWriter, content: Mapping[str, Path | bytes]) -> 
         for name in sorted(content):
             part = content[name]
             archive.writestr(entry_of(name), part if isinstance(part, bytes) else plain_bytes(part))
+
+
+def signature_in(names: Iterable[str]) -> str:
+    """Name of the file that signs a bundle; of both forms there is one at the most, and any more is a strange file."""
+    return SIGSTORE if SIGSTORE in names and SIGNATURE not in names else SIGNATURE
 
 
 def entry_of(name: str) -> zipfile.ZipInfo:

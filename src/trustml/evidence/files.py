@@ -14,12 +14,12 @@ from trustml.errors import RecordError, TrustmlError
 from trustml.evidence.bundle import (
     INDEX,
     LEFT_OUT_DATA,
-    SIGNATURE,
     BundleIndex,
     LeftOut,
     names_of,
     promised_files,
     root_digest,
+    signature_in,
 )
 from trustml.evidence.checks import Check, Outcome, as_written, says_no_more
 from trustml.evidence.names import why_not_a_name
@@ -40,7 +40,7 @@ def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> lis
     """Compare the files of an unpacked bundle with its list."""
     checks: list[Check] = _layout_checks(plain_bytes(run.path / INDEX), index, names)
     listed = {file.name: file for file in index.files}
-    for name in sorted(set(names) - listed.keys() - {INDEX, SIGNATURE}):
+    for name in sorted(set(names) - listed.keys() - {INDEX, signature_in(names)}):
         checks.append(_check(name, "differs", f"is in the bundle, and not in {INDEX}"))
     for name, file in sorted(listed.items()):
         path = run.path / name
@@ -87,7 +87,7 @@ def listed_checks(manifest: Manifest, names: list[str], index: BundleIndex) -> l
     except RecordError:
         return []  # told with the manifest
     needed, optional = names_of(manifest, promised)
-    present = set(names) - {INDEX, SIGNATURE}
+    present = set(names) - {INDEX, signature_in(names)}
     strange, gone = sorted(present - needed - optional), sorted(needed - present - promised.keys())
     checks = [_check(name, "differs", "is none of the files that a bundle of this run holds") for name in strange]
     checks += [_check(name, "differs", "belongs into the bundle, and is not there") for name in gone]
@@ -102,7 +102,7 @@ def listed_checks(manifest: Manifest, names: list[str], index: BundleIndex) -> l
 def signed_checks(run: RunDirectory, index: BundleIndex, names: list[str], signature: SignatureCheck) -> list[Check]:
     """Compare the files with what was signed."""
     checks = []
-    present = set(names) - {SIGNATURE}
+    present = set(names) - {signature_in(names)}
     for name in sorted(present | signature.digests.keys()):
         if name not in present:
             message = "was signed, and is not in the bundle"

@@ -163,14 +163,16 @@ def _metrics(rows: list[Row]) -> Iterator[Metric]:
 
 
 def _history(run: RunDirectory, record: JobRecord) -> Iterator[Metric]:
-    """Score on held-out examples by round, of federated trainings alone."""
+    """Score and loss on held-out examples in training, by round where that is federated, else by step."""
     name = f"jobs/{record.id}/history.npz"
     if not run.file(name).is_file():
         return
     arrays, score = run.arrays(name), facts_of(task_of(run.manifest())).score
-    for step, value in zip(arrays["rounds"], arrays[score], strict=True):
-        if math.isfinite(value):
-            yield Metric(key=f"{score}_by_round", value=float(value), step=int(step))
+    by = "round" if "rounds" in arrays else "step"
+    for key, name in ((score, score), ("held_out_loss", "loss")):
+        for step, value in zip(arrays[f"{by}s"], arrays[name], strict=True):
+            if math.isfinite(value):
+                yield Metric(key=f"{key}_by_{by}", value=float(value), step=int(step))
 
 
 def _params(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -41,8 +41,10 @@ _DRAWN_ENDS = 1 / 6
 """Share of an interval's width that its ends may have been off while they were drawn, by a thousand resamples."""
 _DRAWN, _EXACT = "bootstrap over examples", "exact bootstrap over examples"
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
-_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "remembered", "accuracy"})
-_OF_PRIVATE_FILES = {"membership", "audited", "remembered"}
+_MAY_BE_MISSING: frozenset[Family] = frozenset(
+    {"privacy", "membership", "audited", "remembered", "accuracy", "deployed attacks"}
+)
+_OF_PRIVATE_FILES = {"membership", "audited", "remembered", "deployed attacks"}
 """Families of measures that need scores of single examples."""
 
 

@@ -21,11 +21,11 @@ from trustml.evidence.bundle import (
     BUNDLE_FORMAT,
     INDEX,
     LIMITS,
-    SIGNATURE,
     BundleIndex,
     BundleLimits,
     promised_files,
     read_audit,
+    signature_in,
     tool_version,
 )
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, as_written
@@ -52,7 +52,7 @@ from trustml.record.schema import Manifest
 from trustml.record.store import AUDIT, AUDIT_REPORT, MANIFEST, RunDirectory
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from trustml.evidence.signing import PublicKey
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 def verify(
     path: Path,
     *,
-    key: Ed25519PublicKey | None = None,
+    key: PublicKey | None = None,
     limits: BundleLimits = LIMITS,
     load: Load | None = None,
 ) -> Verification:
@@ -102,7 +102,7 @@ def verify(
     ----------
     path : Path
         A folder is taken for a run, a file that begins as JSON for an audit, any other for a bundle.
-    key : Ed25519PublicKey, optional
+    key : PublicKey, optional
         Public key of the signer. With it a bundle must be signed.
     limits : BundleLimits
         On what is unpacked.
@@ -174,11 +174,12 @@ def _verify_run(run: RunDirectory) -> Verification:
 
 
 def _verify_bundle(
-    path: Path, folder: Path, names: list[str], key: Ed25519PublicKey | None, *, load: Load | None, wrong: list[str]
+    path: Path, folder: Path, names: list[str], key: PublicKey | None, *, load: Load | None, wrong: list[str]
 ) -> Verification:
     index = _read_index(path, folder / INDEX)
     run = RunDirectory(folder)
-    signature = check_signature((folder / SIGNATURE).read_bytes(), key) if SIGNATURE in names else None
+    own = signature_in(names)
+    signature = check_signature((folder / own).read_bytes(), key) if own in names else None
     checks = _signature_checks(run, index, names, signature, asked=key is not None)
     checks += index_checks(run, index, names)
     message = "its CRC in the archive is not that of its content"
@@ -218,7 +219,7 @@ def _stranger_bundle_checks(
 ) -> tuple[AuditRecord | None, list[Check]]:
     """Give the audit of somebody's model, and all that holds for its bundle without its code."""
     record, checks = read_stated(folder)
-    for name in sorted({AUDIT, AUDIT_REPORT} ^ set(names) - {INDEX, SIGNATURE}):
+    for name in sorted({AUDIT, AUDIT_REPORT} ^ set(names) - {INDEX, signature_in(names)}):
         message = "is none of the files of an audit's bundle" if name in names else "belongs into the bundle"
         checks.append(Check(area="files", subject=name, outcome="differs", message=message))
     if index.left_out:
@@ -252,16 +253,17 @@ def _same_words(manifest: Manifest, version: str | None) -> bool:
 def _signature_checks(
     run: RunDirectory, index: BundleIndex, names: list[str], signature: SignatureCheck | None, *, asked: bool
 ) -> list[Check]:
+    own = signature_in(names)
     if signature is None:
         message = "unsigned: anybody could have made it" + ("; a key was given to check it by" if asked else "")
         outcome: Literal["differs", "not recomputed"] = "differs" if asked else "not recomputed"
-        return [Check(area="signature", subject=SIGNATURE, outcome=outcome, message=message)]
+        return [Check(area="signature", subject=own, outcome=outcome, message=message)]
     if signature.outcome != "good":
         outcome = "not recomputed" if signature.outcome == "not checked" else "differs"
-        return [Check(area="signature", subject=SIGNATURE, outcome=outcome, message=signature.message)]
+        return [Check(area="signature", subject=own, outcome=outcome, message=signature.message)]
     checks = signed_checks(run, index, names, signature)
     if not checks:
-        checks = [Check(area="signature", subject=SIGNATURE, outcome="ok", message=signature.message)]
+        checks = [Check(area="signature", subject=own, outcome="ok", message=signature.message)]
     return checks
 
 

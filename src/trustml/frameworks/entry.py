@@ -152,6 +152,8 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     compiled : tuple of str
         Distributions whose versions decide whether a compiled program can be used again; empty where nothing that was
         compiled is kept.
+    several_devices : bool
+        Whether private training deals a batch out over ``execution.devices``.
     grad_sample_modes : bool
         Whether ``execution.grad_sample_mode`` speaks of it.
     regimes : Regimes
@@ -160,7 +162,11 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     methods : mapping of str to Cell
         Explanation methods by the name of their struct, for backends that :mod:`trustml.catalogue.methods` does not
         have a column for.
+    channels_first : bool
+        Whether images of its users' models are (channels, rows, columns).
     live : tuple of LiveModels
+    traced : tuple of LiveModels
+        Models in memory that its ``exported`` carries over to an architecture.
     live_files : tuple of str
         Endings of files of models that its ``exporting`` opens; a name without a dot in front is that of a file by
         which a folder is one.
@@ -178,11 +184,14 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     devices: str = 'print("device", "cpu", sep="\\t")\n'
     unused_gpu: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
+    several_devices: bool = False
     grad_sample_modes: bool = False
     regimes: Regimes
     noise: Noise | None = None
     methods: Mapping[str, Cell] = msgspec.field(default_factory=dict)
+    channels_first: bool = False
     live: tuple[LiveModels, ...] = ()
+    traced: tuple[LiveModels, ...] = ()
     live_files: tuple[str, ...] = ()
     live_packages: tuple[str, ...] = ()
     style: Style = Style()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.frameworks.entry import BackendEntry
 from trustml.frameworks.shipped import SHIPPED
 from trustml.importing.carrying import Carried, carry
 from trustml.importing.checkpoints import checkpoint_source
@@ -25,8 +28,10 @@ from trustml.models.network_files import ENDING, encode_network
 from trustml.models.weights import Weights
 from trustml.record.files import write_atomic
 
-_TRACER = "trustml.backends.torch.exported"
-"""Traces a module, and computes what was carried from any source."""
+_TRACERS = ("trustml.backends.torch.exported", "trustml.backends.jax.exported")
+"""Modules that trace what users of their frameworks write, and compute what was carried."""
+
+Network: TypeAlias = Callable[[Architecture, tuple[int, ...], Weights], Callable[[Array], npt.NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +131,10 @@ def import_model(model: Any, *, example: Any = None, norms: Norms = None) -> Imp
 
     Parameters
     ----------
-    model : torch.nn.Module, or path
-        A module is traced in evaluation mode, and left as it was. A path is of a folder of Hugging Face's (BERT,
-        DistilBERT, GPT-2, ViT, ResNet), or of a ResNet of torchvision's, in safetensors.
+    model : torch.nn.Module, flax.nnx.Module, JaxModel or path
+        A module is traced in evaluation mode, and left as it was; so is a function of JAX with its parameters. A path
+        is of a folder of Hugging Face's (BERT, DistilBERT, GPT-2, ViT, ResNet), or of a ResNet of torchvision's, in
+        safetensors.
     example : array or tensor
         Inputs (n, ...) as the model takes them. The import is held against the model on these and on random ones. Of a
         path it may be left out.
@@ -143,12 +149,16 @@ def import_model(model: Any, *, example: Any = None, norms: Norms = None) -> Imp
     """
     if isinstance(model, str | Path):
         return imported(file_source(Path(model), example), norms=norms)
-    if not _is_traced(model):
-        raise UsageError(f"model: {type(model).__name__} is no torch.nn.Module and no path; give one")
+    entry = _traced_by(model)
+    if entry is None:
+        kinds = ", ".join(one.kind.format("...") for known in SHIPPED for one in known.traced)
+        raise UsageError(
+            f"model: a {type(model).__name__} is not traced and is no path; give one of {kinds}, or a path"
+        )
     if example is None:
         raise UsageError("example: is missing; give inputs (n, ...) as the model takes them")
-
-    return imported(_tracer().source(model, example), norms=norms)
+    tracer = _tracer(entry)
+    return imported(tracer.source(model, example), norms=norms, network=tracer.network)
 
 
 def file_source(path: Path, example: Any) -> Source:
@@ -171,12 +181,13 @@ def file_source(path: Path, example: Any) -> Source:
     return source if given is None else replace(source, example=given)
 
 
-def imported(source: Source, *, norms: Norms = None) -> ImportedModel:
-    """Carry a program over and prove it; norms are replaced after the proof."""
+def imported(source: Source, *, norms: Norms = None, network: Network | None = None) -> ImportedModel:
+    """Carry a program over and prove it by a backend's network; norms are replaced after the proof."""
     plain = carry(source.program)
     proof = None
     if source.original is not None:
-        proof = prove(plain, source, _tracer().network(plain.architecture, plain.input_shape, plain.weights))
+        ours = (network or _tracer().network)(plain.architecture, plain.input_shape, plain.weights)
+        proof = prove(plain, source, ours)
     found: Carried = plain if norms is None else carry(source.program, norms=norms)
     unproved = "" if proof is not None else f"not held against the original: {source.why_not}"
     if norms is not None:
@@ -195,20 +206,25 @@ def imported(source: Source, *, norms: Norms = None) -> ImportedModel:
     )
 
 
-def _is_traced(model: Any) -> bool:
-    """Whether a model descends from what the tracer's framework makes."""
-    live = [one for entry in SHIPPED if f"{entry.module}.exported" == _TRACER for one in entry.live]
-    return any(
-        kind.__name__ == one.base and kind.__module__.split(".")[0] in one.packages
-        for one in live
-        for kind in type(model).__mro__
-    )
+def _traced_by(model: Any) -> BackendEntry | None:
+    """Give the backend whose users write such models."""
+    for entry in SHIPPED:
+        for one in entry.traced:
+            for kind in type(model).__mro__:
+                named = any(f"{kind.__module__}.".startswith(f"{package}.") for package in one.packages)
+                if kind.__name__ == one.base and named:
+                    return entry
+    return None
 
 
-def _tracer() -> Any:
-    try:
-        return importlib.import_module(_TRACER)
-    except ImportError as error:
-        raise EnvironmentMissingError(
-            f"import: {error.name or error} is not installed beside this interpreter; pip install 'trustml[torch]'"
-        ) from None
+def _tracer(entry: BackendEntry | None = None) -> Any:
+    """Give the module that traces for a backend; without one that whose framework is loaded, or else is there."""
+    able = [one for one in SHIPPED if one.traced] if entry is None else [entry]
+    able.sort(key=lambda one: one.packages[0] not in sys.modules)
+    missing: list[str] = []
+    for one in able:
+        try:
+            return importlib.import_module(next(name for name in _TRACERS if name.startswith(f"{one.module}.")))
+        except ImportError as error:
+            missing.append(f"{error.name or error} is not installed beside this interpreter; {one.fix}")
+    raise EnvironmentMissingError(f"import: {missing[0]}") from None

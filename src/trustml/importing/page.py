@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trustml.importing.jax_primitives import PRIMITIVES
 from trustml.importing.keras_layers import LAYERS
+from trustml.importing.nnx_layers import NNX_LAYERS
 from trustml.importing.onnx_nodes import NODES
 from trustml.importing.operators import OPERATORS
 from trustml.importing.refusals import REFUSALS
@@ -22,7 +24,7 @@ Made by `python -m trustml.importing.page` from `importing/refusals.py` and `imp
 that it is current.
 
 ```python
-found = trustml.import_model(module, example=inputs)  # a torch.nn.Module and inputs as it takes them
+found = trustml.import_model(module, example=inputs)  # of torch or Flax NNX, and inputs as it takes them
 found.architecture  # a graph of layers that every backend builds
 found.weights  # canonical, to look at or to go on with
 found.logits(images)  # arrays (n, rows, columns, channels); sequences (n, steps, channels); token ids; vectors
@@ -34,12 +36,17 @@ found.save("mine.safetensors")
 scenario in TOML has it by `model = "mine.safetensors"`. The file is safetensors with the architecture in its
 header: reading it runs nothing.
 
-* **It proves itself.** The module is traced by `torch.export` in evaluation mode, carried over call by call, and
-  held against itself on the given inputs and on random ones (of the spread of the example and of ten times that;
-  token ids of the whole vocabulary, those of padding among them) in batches of 1, 7 and 33. Logits must be equal
-  within 1e-5 times the largest of the same output (most outputs' where that is larger, and 1 at least); otherwise it
-  is refused. Inside the torch backend that is; `trustml` tests say that
-  all backends compute the same of one architecture.
+* **It proves itself.** The module is traced in evaluation mode, by `torch.export` or to JAX's primitives, carried
+  over call by call, and held against itself on the given inputs and on random ones (of the spread of the example and
+  of ten times that; token ids of the whole vocabulary, those of padding among them) in batches of 1, 7 and 33. Logits
+  must be equal within 1e-5 times the largest of the same output (most outputs' where that is larger, and 1 at least);
+  otherwise it is refused. Inside the backend that traced it that is; `trustml` tests say that all backends compute the
+  same of one architecture.
+* **JAX**: a module of Flax NNX, or `trustml.JaxModel(function, params)` of any function of arrays, such as Flax's
+  `module.apply`, Haiku's `transformed.apply` or one written by hand. What is read is what it computes, whatever made
+  it: softmax, GELU, softplus and means are known by their primitives. Norms, attention and tables of NNX are known by
+  their layers, and one that is written by hand is refused, at the square root in it. Layers have the names of the
+  weights that they multiply.
 * **BatchNorm** is folded into the weights before it, or written out as a convolution of each channel by itself. It
   mixes examples while it trains, so for private training it is replaced on request: `norms=GroupNorm(groups=8)`, or
   by name, `norms={"layer1.0.bn1": GroupNorm(groups=8)}`. Such a model computes something else until it is trained,
@@ -98,7 +105,13 @@ def importing_page(tried: Sequence[dict[str, Any]]) -> str:
     operators = [name for name in sorted(OPERATORS) if not name.startswith("_") and name != "identity"]
     named = "\n\n".join(
         f"{what}{', '.join(f'`{name}`' for name in names)}"
-        for what, names in (("", operators), ("Of ONNX: ", sorted(NODES)), ("Of Keras: ", sorted(LAYERS)))
+        for what, names in (
+            ("", operators),
+            ("Of ONNX: ", sorted(NODES)),
+            ("Of Keras: ", sorted(LAYERS)),
+            ("Primitives of JAX: ", sorted(PRIMITIVES)),
+            ("Layers of Flax NNX, beside all that are made of these: ", sorted(NNX_LAYERS)),
+        )
     )
     proved = "\n".join(map(_row, tried))
     return f"{_HEAD}{table}\n{_CARRIED}{named}\n{_PROVED}{proved}\n"

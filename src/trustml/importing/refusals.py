@@ -186,8 +186,8 @@ REFUSALS: Mapping[str, Refusal] = {
         instead="call eval(), or take the buffer out",
     ),
     "control_flow": Refusal(
-        construct="branches and loops that follow from the data, `.item()`, code outside of PyTorch",
-        why="cannot be traced by torch.export",
+        construct="branches and loops that follow from the data, `.item()`, code outside of PyTorch and JAX",
+        why="cannot be traced by torch.export, or by JAX",
         instead="take the branch out, or compute both sides and mix them",
     ),
     "outputs": Refusal(

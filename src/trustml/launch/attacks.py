@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trustml.attacks.attributes import column_of, distinct_rows
 from trustml.data.dataset import Dataset, Examples
-from trustml.data.streams import Stream, public_generator
+from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.errors import ScenarioError
 from trustml.launch.canaries import draw_canaries
 from trustml.launch.federation import draw_partition
+from trustml.plan.attack_files import ATTRIBUTES
 from trustml.plan.attacking import AttackJob
 from trustml.plan.job import CanaryJob, ShadowJob
 from trustml.record.files import encode_arrays, write_atomic
@@ -20,8 +24,17 @@ from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.spec import Scenario
 
 
-def write_attack_inputs(run: RunDirectory, scenario: Scenario, dataset: Dataset, jobs: Sequence[AttackJob]) -> None:
-    """Draw who is in which shadow model, and which canaries are there."""
+def write_attack_inputs(
+    run: RunDirectory,
+    scenario: Scenario,
+    dataset: Dataset,
+    jobs: Sequence[AttackJob],
+    *,
+    attributes: dict[str, npt.NDArray[Any]],
+) -> None:
+    """Draw who is in which shadow model, and which canaries are there; write those, and columns that are guessed."""
+    if attributes:
+        write_atomic(run.file(ATTRIBUTES), encode_arrays(attributes), private=True)
     titles = [regime.title for regime in scenario.training]
     for job in jobs:
         match job:
@@ -37,6 +50,41 @@ def write_attack_inputs(run: RunDirectory, scenario: Scenario, dataset: Dataset,
             case CanaryJob():
                 for name, arrays in draw_canaries(job, dataset, run=run).items():
                     write_atomic(run.file(name), encode_arrays(arrays), private=True)
+
+
+def attribute_arrays(scenario: Scenario, dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Columns that are guessed: ``places.<number>``, ``candidates.<number>`` and ``edges.<number>``; {} for none.
+
+    ``known`` are a third of the held-out rows, which are not attacked: they say how common values are.
+
+    Raises
+    ------
+    ScenarioError
+        If inputs are no table, or a column is not there or cannot be guessed.
+    """
+    asked, names = scenario.attacks.attributes, dataset.feature_names
+    if asked is None:
+        return {}
+    field = "attacks.attributes.columns"
+    if len(dataset.input_shape) != 1 or not names:
+        problem = f"names columns, and inputs of shape {dataset.input_shape} have none"
+        raise ScenarioError(field, problem, fix="leave attacks.attributes out")
+    rows = secret_generator().permutation(distinct_rows(dataset.train, dataset.test)[1])
+    known = np.sort(rows[: len(rows) // 3])
+    arrays: dict[str, npt.NDArray[Any]] = {"known": known}
+    for number, name in enumerate(asked.columns):
+        if name not in names or name in asked.columns[:number]:
+            near = difflib.get_close_matches(name, names, n=1)
+            fix = f"did you mean {near[0]!r}?" if near and name not in names else "name each feature once"
+            raise ScenarioError(f"{field}.{number}", f"{name!r} is no feature, or comes twice", fix=fix)
+        places = np.flatnonzero(np.array(dataset.feature_groups) == names.index(name))
+        column = column_of(places, dataset.test.inputs[known], values=asked.values, name=name)
+        arrays |= {
+            f"places.{number}": column.places,
+            f"candidates.{number}": column.candidates,
+            f"edges.{number}": column.edges,
+        }
+    return arrays
 
 
 def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -> dict[str, npt.NDArray[Any]]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from trustml.launch.environments import checkout_root
+from trustml.launch.added import checkout_root
 
 BENCH = "trustml_bench"
 HOW_TO_GET = (

@@ -18,10 +18,8 @@ from typing import IO
 from trustml.errors import EnvironmentMissingError, UsageError
 from trustml.frameworks.entry import BackendEntry
 from trustml.frameworks.table import entry_of, search_path
+from trustml.launch.added import LOCKS, STAMP, added_variables, checkout_root, data_folder
 from trustml.scenario.spec import BackendName
-
-LOCKS = Path(__file__).resolve().parents[1] / "environments"
-STAMP = "trustml-lock.sha256"
 
 _PROBE = """
 import importlib.metadata as m, sys
@@ -43,7 +41,8 @@ class Environment:
     problem, fix : str
         Why not, and the command that fixes it; empty when all is well.
     variables : dict
-        What a process needs in its environment to see the backend, where a package from elsewhere adds it.
+        What a process needs in its environment to see the backend, where a package from elsewhere adds it, and what
+        is installed for some targets of deployment alone.
     """
 
     backend: BackendName
@@ -88,7 +87,8 @@ def find_environment(backend: BackendName) -> Environment:
 
 def _found(entry: BackendEntry, python: Path) -> Environment:
     folder = search_path(entry.name)
-    return Environment(backend=entry.name, python=python, variables={"PYTHONPATH": folder} if folder else {})
+    variables = added_variables() | ({"PYTHONPATH": folder} if folder else {})
+    return Environment(backend=entry.name, python=python, variables=variables)
 
 
 def _missing(entry: BackendEntry, problem: str) -> Environment:
@@ -100,16 +100,7 @@ def tensorflow_folder() -> Path:
     checkout = checkout_root()
     if checkout is not None:
         return checkout / ".venv-tensorflow"
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("trustml")) / "environments" / f"tensorflow-{lock_hash()[:12]}"
-
-
-def checkout_root() -> Path | None:
-    """Top folder of the checkout that this package is part of, if it is part of one."""
-    package = Path(__file__).resolve().parents[1]
-    top = package.parents[1]
-    return top if package == top / "src" / "trustml" and (top / "pyproject.toml").is_file() else None
+    return data_folder() / "environments" / f"tensorflow-{lock_hash()[:12]}"
 
 
 def lock_hash() -> str:
@@ -168,13 +159,22 @@ def _create(folder: Path, *, tell: Callable[[str], None], lock: int) -> bool:
         shutil.rmtree(folder)
     tell(f"creating {folder} (about a minute, 2.7 GB)")
     _call([str(_python311()), "-P", "-m", "venv", str(folder)], lock=lock)
-    _call(
-        [str(_python_of(folder)), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        + ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")],
-        lock=lock,
-    )
+    _install(_python_of(folder), tell=tell, lock=lock)
     (folder / STAMP).write_text(lock_hash() + "\n", encoding="utf-8")
     return True
+
+
+def _install(python: Path, *, tell: Callable[[str], None], lock: int) -> None:
+    """Install the lock by uv where it is there, else by pip, whose settings (an index, say) uv does not read."""
+    what = ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")]
+    uv = shutil.which("uv")
+    if uv is not None:
+        try:
+            _call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *what], lock=lock)
+            return
+        except EnvironmentMissingError as error:
+            tell(f"{error}; going on with pip")
+    _call([str(python), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], lock=lock)
 
 
 @dataclass(frozen=True, kw_only=True)

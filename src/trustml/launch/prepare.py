@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from trustml.data.preparation import preparation_notes
 from trustml.data.slices import slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.data.token_ids import check_token_ids
-from trustml.launch.attacks import write_attack_inputs
+from trustml.launch.attacks import attribute_arrays, write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.own_network import look_at_model
@@ -85,6 +85,8 @@ class Planned:
     warnings, cohort_warnings : list of str
     start : Started, optional
         The model of an earlier run that training starts from.
+    attributes : dict
+        Columns whose values are guessed of training rows; empty for none.
     """
 
     scenario: Scenario
@@ -97,6 +99,7 @@ class Planned:
     warnings: list[str]
     cohort_warnings: list[str]
     start: Started | None = None
+    attributes: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def plan_run(scenario: Scenario) -> Planned:
@@ -122,6 +125,7 @@ def plan_run(scenario: Scenario) -> Planned:
     start = started(scenario, dataset)
     check_token_ids(scenario.model, dataset)
     slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
+    attributes = attribute_arrays(scenario, dataset)
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
@@ -143,6 +147,7 @@ def plan_run(scenario: Scenario) -> Planned:
         warnings=list(warnings),
         cohort_warnings=list(cohorts),
         start=start,
+        attributes=attributes,
     )
 
 
@@ -163,7 +168,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         for (title, seed), clients in partitions.items():
             arrays = partition_arrays(clients, dataset)
             write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
-        write_attack_inputs(run, scenario, dataset, expansion.attack)
+        write_attack_inputs(run, scenario, dataset, expansion.attack, attributes=planned.attributes)
         run.write_private_warnings(dataset.warnings)
         for job in expansion.jobs:
             write_job(run, job)

@@ -16,6 +16,7 @@ from trustml.plan.switches import ALLOCATOR_VARIABLES
 from trustml.processes import module_command
 from trustml.record.files import UNREADABLE
 from trustml.record.schema import JobStatus, WorkerResult
+from trustml.record.usage import Samples
 
 _STDERR_LINES = 20
 _WATCH_SECONDS = 0.1
@@ -38,6 +39,8 @@ class Ended:
     exit_code : int or None
     stderr_tail : tuple of str
     result : WorkerResult or None
+    samples : tuple of (float, int, float)
+        Seconds since the start, bytes held and processor seconds used, of the process and its children.
     """
 
     status: JobStatus
@@ -47,6 +50,7 @@ class Ended:
     exit_code: int | None
     stderr_tail: tuple[str, ...]
     result: WorkerResult | None
+    samples: tuple[tuple[float, int, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +69,27 @@ def clean_environment() -> dict[str, str]:
 
 def resident_bytes(pid: int) -> int:
     """Memory that a process and all that it started hold now; 0 where it is gone."""
+    return held_by(pid)[0]
+
+
+def held_by(pid: int) -> tuple[int, float]:
+    """Memory that a process and all that it started hold now, and processor seconds they used; 0 where it is gone."""
     try:
         leader = psutil.Process(pid)
         family = [leader, *leader.children(recursive=True)]
+        ended = leader.cpu_times()
     except psutil.Error:
-        return 0
-    total = 0
+        return 0, 0.0
+    total, used = 0, float(ended.children_user + ended.children_system)
     for member in family:
         try:
-            total += member.memory_info().rss
+            with member.oneshot():
+                total += member.memory_info().rss
+                times = member.cpu_times()
         except psutil.Error:
             continue
-    return total
+        used += times.user + times.system
+    return total, used
 
 
 class Worker:
@@ -130,12 +143,18 @@ class Worker:
         self._watched = 0.0
         self._pause = 0.0
         self._peak = 0
+        self._samples = Samples()
         self._stopped: tuple[JobStatus, str] | None = None
 
     @property
     def pid(self) -> int:
         """Process id, which is also the id of its group."""
         return self._process.pid
+
+    @property
+    def node(self) -> None:
+        """Nothing: it is a process of this machine, of which the run tells."""
+        return None
 
     def poll(self) -> Ended | None:
         """Look once: keep the limits, and tell how it ended if it did."""
@@ -157,8 +176,10 @@ class Worker:
         return self._end()
 
     def _watch(self, seconds: float) -> None:
-        memory = self._resident()
+        memory, used = self._held()
         self._peak = max(self._peak, memory)
+        if memory:
+            self._samples.add(seconds, memory=memory, cpu_seconds=used)
         if self._stopped:
             return
         if seconds > self._limits.timeout:
@@ -170,8 +191,8 @@ class Worker:
             return
         self._kill_group()
 
-    def _resident(self) -> int:
-        return resident_bytes(self.pid)
+    def _held(self) -> tuple[int, float]:
+        return held_by(self.pid)
 
     def _kill_group(self) -> None:
         try:
@@ -194,6 +215,7 @@ class Worker:
             exit_code=code,
             stderr_tail=() if status == "ok" else self._stderr_tail(),
             result=result,
+            samples=self._samples.taken(),
         )
 
     def _classify(self, code: int, result: WorkerResult | None) -> tuple[JobStatus, str]:

@@ -18,6 +18,7 @@ from trustml.errors import PrivacyError, RecordError, ScenarioError, UsageError
 from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.intact import NEXT_JOB, settle_jobs, spent_by
+from trustml.launch.places.ticket import require_nobody
 from trustml.launch.prepare import draw_plan, write_job, write_plan
 from trustml.models.native import require_trust
 from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
@@ -28,12 +29,13 @@ from trustml.record.files import remove_half_written, sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import AUDIT, AUDIT_REPORT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.places import Local
 from trustml.scenario.problems import explain_problem
 from trustml.scenario.read import set_field
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Execution
 
-_LIMITS = ("timeout", "memory_limit", "parallel_jobs")
+_LIMITS = ("timeout", "memory_limit", "parallel_jobs", "place", "resources")
 """Fields of ``execution`` that change no result, whatever device and library compute it."""
 
 
@@ -63,6 +65,8 @@ def prepare_resume(
     _refuse_links(run)
     manifest = run.manifest()
     execution = _changed_limits(manifest, overrides)
+    require_nobody(run)
+    named = any(override.partition("=")[0].strip() == "execution.place" for override in overrides)
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
     remove_half_written(run.path)
@@ -73,6 +77,7 @@ def prepare_resume(
             _check_artifacts(run, record)
         else:
             require_trust(run.job(record.id).model, trust_code=trust_code)
+            _require_trusted_place(run.job(record.id), trusted=trust_code or named)
             job = _renew(run, run.job(record.id), allow_overrun=allow_overrun)
             if overrides:
                 limits = {name: getattr(execution, name) for name in _LIMITS}
@@ -123,6 +128,15 @@ def _changed_limits(manifest: Manifest, overrides: Sequence[str]) -> Execution:
         return msgspec.convert(data["execution"], Execution)
     except msgspec.ValidationError as error:
         raise explain_problem(error, data["execution"], Execution, root="execution") from None
+
+
+def _require_trusted_place(job: Job, *, trusted: bool) -> None:
+    """Refuse to run commands that a record names, or to speak to a cluster that it names, unasked."""
+    if not trusted and not isinstance(job.execution.place, Local):
+        raise UsageError(
+            f"{job.id}: its record has it run elsewhere, by commands and addresses that the record names; if they are "
+            "yours use --trust-code, or run it here: --set 'execution.place={kind = \"local\"}'"
+        )
 
 
 def _refuse_links(run: RunDirectory) -> None:

@@ -8,21 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
-from trustml.launch.compiled import folder_of_run, reused_by
-from trustml.launch.environments import find_environment
+from trustml.launch.compiled import folder_of_run
+from trustml.launch.finished import FinishedJobs
+from trustml.launch.places.contract import Place, Placed, Work
+from trustml.launch.places.table import make_place
 from trustml.launch.prepare import now
-from trustml.launch.process import Ended, JobLimits, Worker
+from trustml.launch.process import Ended
 from trustml.models.native import TRUST_VARIABLE
 from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
-from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import sha256
 from trustml.record.running import EventTail
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
+from trustml.record.usage import write_usage
 
 Event: TypeAlias = dict[str, Any]
 Listener: TypeAlias = Callable[[Event], None]
@@ -53,16 +56,22 @@ class JobScheduler:
         Descriptor of the run's lock, which every worker holds too.
     trust_code : bool
         Whether workers may import code that the record names.
+    reuse : bool
+        Whether plain jobs are taken over from runs of the folder in which the same was done, and offered to later ones.
     """
 
-    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False) -> None:
+    def __init__(
+        self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False, reuse: bool = False
+    ) -> None:
         self._trusted = {TRUST_VARIABLE: "1"} if trust_code else {}
         self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
         self._records = {record.id: record for record in self._manifest.jobs}
         self._jobs: dict[str, Job] = {name: run.job(name) for name in self._records}
-        self._running: dict[str, tuple[Worker, EventTail]] = {}
+        self._running: dict[str, tuple[Placed, EventTail]] = {}
+        self._places: dict[bytes, Place] = {}
         self._compiled = Path()
+        self._finished = FinishedJobs(run) if reuse else None
 
     def execute(self) -> Manifest:
         """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished.
@@ -75,6 +84,8 @@ class JobScheduler:
 
     def _execute(self) -> Manifest:
         self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        if self._finished is not None and any(map(promises_privacy, self._jobs.values())):
+            self._warn(_RELEASED_AGAIN)
         for warning in (*self._manifest.warnings, *self._run.private_warnings()):
             self._tell({"event": "warning", "warning": warning})
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
@@ -113,42 +124,60 @@ class JobScheduler:
 
     def _start(self, name: str) -> None:
         job, record = self._jobs[name], self._records[name]
-        folder = self._run.job_folder(name)
+        if self._finished is not None and (taken := self._finished.take_over(job, record)) is not None:
+            self._update(taken)
+            self._tell({"event": "job-end", "job": name, "status": "ok"})
+            return
+        events = self._run.file(events_file(name))
+        events.unlink(missing_ok=True)
+        work = Work(run=self._run, job=job, variables=self._trusted, lock=self._lock, compiled=self._compiled)
         try:
-            environment = find_environment(job.backend)
-            python = environment.require()
-            compiled = reused_by(job, python=python, of_run=self._compiled)
+            worker = self._place(job).start(work)
         except (EnvironmentMissingError, UsageError) as error:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
-        limits = JobLimits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
-        variables = switch_variables(job.execution) | environment.variables | self._trusted
-        if compiled is not None:
-            variables |= reuse_compiled(compiled)
-        events = self._run.file(events_file(name))
-        events.unlink(missing_ok=True)
-        logs = self._run.file(logs_folder(name))
-        worker = Worker(python=python, folder=folder, variables=variables, limits=limits, lock=self._lock, logs=logs)
         self._running[name] = (worker, EventTail(events))
-        self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
-        for other in self._running:
-            if len(self._running) > 1:
-                self._update(replace(self._records[other], concurrent=True))
+        self._update(replace(record, status="running", reason="", attempt=record.attempt + 1, node=None))
+        self._note_nodes()
         self._tell({"event": "job-start", "job": name, "backend": job.backend, "pid": worker.pid})
 
+    def _place(self, job: Job) -> Place:
+        """Where a job runs; jobs of one place share it."""
+        key = msgspec.json.encode(job.execution.place)
+        if key not in self._places:
+            self._places[key] = make_place(job.execution.place)
+        return self._places[key]
+
+    def _note_nodes(self) -> None:
+        """Record where jobs run, and which share a machine and so disturb one another's times."""
+        machines = {}
+        for name, (worker, _) in self._running.items():
+            if worker.pid or worker.node is not None:
+                machines[name] = worker.node
+        names = [node.name if node else "" for node in machines.values()]
+        for name, node in machines.items():
+            record = self._records[name]
+            shared = record.concurrent or names.count(node.name if node else "") > 1
+            if (record.node, record.concurrent) != (node, shared):
+                self._update(replace(record, node=node, concurrent=shared))
+
     def _look(self) -> None:
+        self._note_nodes()
         for name, (worker, tail) in list(self._running.items()):
             ended = worker.poll()
             for event in tail.read():
                 self._tell({**event, "job": name})
             if ended is not None:
+                self._note_nodes()
                 del self._running[name]
                 self._record_end(name, _as_released(ended, self._jobs[name]))
 
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
         job = self._jobs[name]
+        if self._finished is not None and ended.status == "ok":
+            self._finished.offer(job, self._records[name])
         if ended.status == "ok" and isinstance(job, TrainJob):
             # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
             self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
@@ -156,6 +185,7 @@ class JobScheduler:
 
     def _ended(self, name: str, ended: Ended) -> JobRecord:
         folder = self._run.job_folder(name)
+        write_usage(self._run, name, ended.samples, started=time.time() - ended.seconds)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         return replace(
             self._records[name],
@@ -222,9 +252,19 @@ class JobScheduler:
         self._save(status=status)
         return self._manifest
 
+    def _warn(self, warning: str) -> None:
+        if warning not in self._manifest.warnings:
+            self._manifest = replace(self._manifest, warnings=(*self._manifest.warnings, warning))
+
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
         self._listener({"time": round(time.time(), 3), **event})
+
+
+_RELEASED_AGAIN = (
+    "private models are trained anew, also where an earlier run did the same: each is a release of its own, and who is "
+    "given both is given the epsilon of both"
+)
 
 
 def _ignore(event: Event) -> None:

@@ -104,6 +104,66 @@ def asked_again(run: RunDirectory, what_if: WhatIf) -> Iterator[tuple[RunDirecto
         yield answers, failed
 
 
+def outputs_of(run: RunDirectory, model: str, inputs: Floats) -> npt.NDArray[np.float32]:
+    """Let one worker give a model's outputs for inputs that a reader gives, in one framework that explained it.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    model : str
+        Train job.
+    inputs : float32 array of shape (n, *x)
+        As the model gets them.
+
+    Returns
+    -------
+    float32 array of shape (n, c)
+
+    Raises
+    ------
+    UsageError, RecordError
+        If an input does not fit, or nothing can be asked, or no answer came.
+    """
+    manifest = run.manifest()
+    for given in inputs:
+        _check_input(given, manifest.data.input_shape)
+    record, job = _explains(run, manifest, model)
+    with tempfile.TemporaryDirectory(prefix="trustml-what-if-") as folder:
+        answers = RunDirectory(Path(folder))
+        targets = run.mapped(HELDOUT, names=("targets",))["targets"][:1]
+        rows = {"inputs": inputs.astype(np.float32), "targets": np.repeat(targets, len(inputs), axis=0)}
+        write_atomic(answers.file(HELDOUT), encode_arrays(rows))
+        write_atomic(answers.file(BASELINES), encode_arrays({}), private=True)
+        write_atomic(answers.file(_weights(model)), _weights_of(run, model))
+        write_atomic(answers.job_folder(record.id) / "job.json", encode_job(replace(job, methods=())))
+        if not _ONE_AT_A_TIME.acquire(timeout=SECONDS):
+            raise UsageError("another input is being explained; ask again when that is done")
+        try:
+            _, failed = _work(answers, [(record, job)])
+        finally:
+            _ONE_AT_A_TIME.release()
+        if failed:
+            raise UsageError(f"{model}: {record.backend} gave no answer: {next(iter(failed.values()))}")
+        found: npt.NDArray[np.float32] = answers.arrays(f"jobs/{record.id}/attributions.npz")["logits"]
+        return found
+
+
+def _explains(run: RunDirectory, manifest: Manifest, model: str) -> tuple[JobRecord, ExplainJob]:
+    """Give the job by which a framework explained the model: the one that trained it, if it did."""
+    trained = {record.id: record.backend for record in manifest.jobs if record.kind == "train"}
+    done = [
+        (record.backend != trained.get(model), one.method)
+        for record in manifest.jobs
+        for one in methods_done(record)
+        if explained_model(run, record) == model
+    ]
+    if not done:
+        raise UsageError(f"{model}: was not explained in this run; choose another")
+    nothing = np.zeros(manifest.data.input_shape, np.float32)
+    found = explaining(run, manifest, WhatIf(model=model, method=min(done)[1], input=nothing))
+    return min(found, key=lambda one: one[0].backend != trained.get(model))
+
+
 def explaining(run: RunDirectory, manifest: Manifest, what_if: WhatIf) -> list[tuple[JobRecord, ExplainJob]]:
     """Give the jobs that explained the model by the method, as they are asked again.
 
@@ -162,11 +222,14 @@ def _write_inputs(
     targets = run.mapped(HELDOUT, names=("targets",))["targets"][:1]  # of any example: what is explained is named
     write_atomic(answers.file(HELDOUT), encode_arrays({"inputs": inputs, "targets": targets}))
     write_atomic(answers.file(BASELINES), encode_arrays(_prepared(run, manifest, method, inputs)), private=True)
+    write_atomic(answers.file(_weights(what_if.model)), _weights_of(run, what_if.model))
+
+
+def _weights_of(run: RunDirectory, model: str) -> bytes:
     try:
-        weights = plain_bytes(run.file(_weights(what_if.model)))
+        return plain_bytes(run.file(_weights(model)))
     except UNREADABLE as error:
-        raise RecordError(f"{what_if.model}: its weights cannot be read ({error})") from None
-    write_atomic(answers.file(_weights(what_if.model)), weights)
+        raise RecordError(f"{model}: its weights cannot be read ({error})") from None
 
 
 def _prepared(run: RunDirectory, manifest: Manifest, method: Method, inputs: Floats) -> Arrays:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from trustml.attacks.attainable import Attainable, BoundMethod, attainable_at_claim, ceiling_all_correct
 from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
@@ -37,6 +40,7 @@ class _Shown:
     method: BoundMethod
     bound: Bound | None
     estimate: float | None = None
+    planted: Facts = field(default_factory=dict)
 
 
 def audited_rows(evidence: Evidence) -> list[Row]:
@@ -87,7 +91,8 @@ def _told(job: CanaryJob | GameJob) -> Facts:
 
 def _shown_rows(evidence: Evidence, shown: _Shown, told: Facts) -> list[Row]:
     def row(measure: str, value: float | None, about: About, interval: tuple[float, float] | None = None) -> Row:
-        about = msgspec.structs.replace(about, facts={**told, **about.facts})
+        planted = shown.planted if measure in ("audited_epsilon", "epsilon_estimate") else {}
+        about = msgspec.structs.replace(about, facts={**told, **planted, **about.facts})
         return evidence.row(
             measure, value, record=shown.record, subject=shown.subject, n=shown.size, interval=interval, about=about
         )
@@ -167,7 +172,22 @@ def _canaries(evidence: Evidence, record: JobRecord, job: CanaryJob, subject: st
         method="one run",
         bound=bound,
         estimate=gaussian_estimate(scores[included], scores[~included], delta=delta, name=job.id),
+        planted=planted_facts(arrays),
     )
+
+
+def planted_facts(arrays: Mapping[str, npt.NDArray[Any]]) -> Facts:
+    """Say how many canaries were planted, and how many of them no step learned from; nothing of older records."""
+    if "joined" not in arrays:
+        return {}
+    there = arrays["included"].astype(bool)
+    came = arrays["joined"][there] > 0
+    reached = arrays["gradients"][there] > 0 if "gradients" in arrays else np.ones(len(came), np.bool_)
+    return {
+        "planted": len(came),
+        "never_came": int((~came).sum()),
+        "without_gradient": int((came & ~reached).sum()),
+    }
 
 
 def _of_ledger(charges: Sequence[Charge], claim: Epsilon | None, *, delta: float) -> About:

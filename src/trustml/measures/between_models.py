@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from trustml.measures.agreement import agreement_rows
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.row import About, Facts, PairKind, Row
+from trustml.record.choices import are_paired
 
 SEEDS_FOR_A_CLAIM = 3
 _MOST_SEEDS = 3
@@ -31,10 +32,11 @@ def model_rows(evidence: Evidence) -> list[Row]:
     few = len(seeds) < SEEDS_FOR_A_CLAIM
     caveat: Facts = {"seeds": len(seeds), "seeds_for_a_claim": SEEDS_FOR_A_CLAIM} if few else {}
     rows: list[Row] = []
+    paired = are_paired(evidence.manifest)
     for title, group in own.items():
         for one, other in itertools.combinations(group, 2):
             found = _compared(one, other)
-            if found is None:
+            if found is None or not paired(one.record.regime, other.record.regime):
                 continue
             rows += agreement_rows(
                 evidence,

@@ -16,6 +16,10 @@ _deployed = partial(
 )
 _latency = partial(_deployed, unit="s", spread="quartiles", form="milliseconds", shown=("deployed",))
 
+_attacked = partial(
+    _deployed, family="deployed attacks", rows=("trustml.measures.deployed_attacks:deployed_attack_rows",)
+)
+
 DEPLOYED_MEASURES: dict[str, Measure] = {
     "deployed_logit_difference": _deployed(
         title="logit difference",
@@ -76,5 +80,21 @@ DEPLOYED_MEASURES: dict[str, Measure] = {
         title="latency, batch of 64",
         meaning="The same with 64 examples.",
         heading="ms at 64",
+    ),
+    "deployed_membership_auc": _attacked(
+        title="membership AUC of the file",
+        meaning="Area under the ROC curve of the membership attack that is strongest on an exported file, on all "
+        "training and held-out examples; the model's by the same attack is told beside it. DeLong 95 % interval.",
+        heading="membership",
+        spread="interval",
+        shown=("deployed",),
+    ),
+    "deployed_membership_auc_at_least": _attacked(
+        title="membership AUC of the file, at least",
+        meaning="One-sided lower bound of it, corrected (Bonferroni) for all attacks tried on the file; the model's is "
+        "told beside it. Above 0.5 the file is at risk.",
+        kind="lower bound",
+        heading="at least",
+        shown=("deployed",),
     ),
 }

@@ -22,6 +22,7 @@ Family: TypeAlias = Literal[
     "membership",
     "remembered",
     "deployed",
+    "deployed attacks",
 ]
 
 Place: TypeAlias = Literal[
@@ -56,7 +57,7 @@ PLACES: dict[Place, str] = {
     "federated page": "a column of the table on the dashboard's Federated page",
     "speed page": "a chart on the dashboard's Speed page",
     "attacks": "a column of epsilons promised and shown: `trustml show`, the dashboard's Attacks page",
-    "remembered": "a line of what models of texts remember: `trustml show`, the dashboard's Attacks page",
+    "remembered": "a line of what models remember: `trustml show`, the dashboard's Attacks page",
     "audit": "a figure of the audit of a run: JSON, HTML, model card",
     "audit of a regime": "the same, of all models of a regime together",
     "model card": "a metric in the model card's front matter",

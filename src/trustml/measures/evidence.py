@@ -118,6 +118,7 @@ class Evidence:
         self.run, self.second_opinion = run, second_opinion
         self.manifest: Manifest = run.manifest()
         self._made: dict[Callable[[Evidence], Any], Any] = {}
+        self._jobs: dict[str, Job] = {}
 
     def once(self, make: Callable[[Evidence], Made]) -> Made:
         """Give what a function makes of this evidence; it is called the first time alone."""
@@ -246,7 +247,9 @@ class Evidence:
         return described(row, about)
 
     def _job(self, record: JobRecord) -> Job:
-        return self.run.job(record.id)
+        if record.id not in self._jobs:  # measures and pages ask for all jobs many times
+            self._jobs[record.id] = self.run.job(record.id)
+        return self._jobs[record.id]
 
 
 def _variants(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.float32]]:

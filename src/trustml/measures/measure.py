@@ -352,6 +352,15 @@ MEASURES: dict[str, Measure] = {
         "Copies count once, and texts that are in both sets are left out.",
         shown=("remembered", "audit"),
     ),
+    "attribute_inference_rate": _remembered(
+        unit="1",
+        title="guessed column",
+        meaning="Share of training rows whose value of a column is guessed by whoever has the model, the rest of the "
+        "row and its label: the value under which the label is likeliest, weighed by held-out rows (Fredrikson et al., "
+        "USENIX Security 2014; Yeom et al., CSF 2018); Clopper-Pearson 95 % interval. Beside it that of held-out rows, "
+        "the control, and beside what trees impute of the same rows without it. Numbers are guessed by intervals.",
+        shown=("remembered", "audit"),
+    ),
     **DEPLOYED_MEASURES,
 }
 """By name, in the order in which tables, cards and pages list them."""

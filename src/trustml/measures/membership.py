@@ -86,23 +86,14 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
         outcomes: list[Outcome] = []
         members, groups, accuracy = np.zeros(0, bool), np.zeros(0, np.int64), float("nan")
         if not why_not:
-            private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-            labels = np.concatenate([private["train_labels"], private["test_labels"]])
+            labels = labels_of_all(evidence)
             members, groups = np.arange(len(labels)) < len(train), evidence.once(copies)
             if not isinstance(evidence.task, Regression):
                 accuracy = score(evidence.task, train, labels[members])
             try:
-                outcomes = attack_membership(
-                    np.concatenate([train, test]),
-                    labels,
-                    members,
-                    _references(evidence, record.regime),
-                    task=evidence.task,
-                    groups=groups,
-                    names=evidence.manifest.data.class_names if isinstance(evidence.task, NextToken) else (),
-                )
+                outcomes = attacked(evidence, record.regime, train, test)
             except UsageError as error:
                 why_not = str(error)
         found.append(
@@ -117,6 +108,33 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
             )
         )
     return found
+
+
+def labels_of_all(evidence: Evidence) -> npt.NDArray[np.int64]:
+    """Labels of training and then of held-out examples."""
+    private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
+    return np.concatenate([private["train_labels"], private["test_labels"]])
+
+
+def attacked(
+    evidence: Evidence, regime: str, train: npt.NDArray[np.float32], test: npt.NDArray[np.float32]
+) -> list[Outcome]:
+    """Attack what answers so on all training and held-out examples, by the shadow models of its regime where there are.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be attacked.
+    """
+    return attack_membership(
+        np.concatenate([train, test]),
+        labels_of_all(evidence),
+        np.arange(len(train) + len(test)) < len(train),
+        _references(evidence, regime),
+        task=evidence.task,
+        groups=evidence.once(copies),
+        names=evidence.manifest.data.class_names if isinstance(evidence.task, NextToken) else (),
+    )
 
 
 def copies(evidence: Evidence) -> npt.NDArray[np.int64]:

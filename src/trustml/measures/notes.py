@@ -59,6 +59,14 @@ def _plain(known: dict[str, Any]) -> str:
     )
 
 
+def _planted_words(known: dict[str, Any]) -> str:
+    reasons = {"never_came": "never came to a step", "without_gradient": "had no gradient to learn from"}
+    missed = [f"{known[name]} {words}" for name, words in reasons.items() if known[name]]
+    if not missed:
+        return f"each of {known['planted']} planted canaries received loss"
+    return f"WARNING: of {known['planted']} planted canaries {' and '.join(missed)}: they tested nothing"
+
+
 FIRST: dict[str, _Words] = {
     "models": lambda known: models_of(known["models"]),
     "private_models": lambda known: models_of(known["private_models"], kind="private "),
@@ -131,8 +139,17 @@ REST: dict[str, _Words] = {
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
+    "node": "on node {node}, {node_cores} cores",
+    "unequal_nodes": "WARNING: jobs of this run had unequal nodes: do not compare their times",
+    "reused_from": "measured in run {reused_from}, whose job was taken over",
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
-    "others_share": "others used {others_share:.0%} of the {cores} cores meanwhile, load {load_before:.1f} before",
+    "others_share": lambda known: (
+        f"others used {known['others_share']:.0%} of the {known['cores']} cores meanwhile, "
+        f"load {known['load_before']:.1f} before"
+        + (f" and {known['load_after']:.1f} at the end" if "load_after" in known else "")
+    ),
+    "throttled_share": "WARNING: a quota of processors held it back in {throttled_share:.0%} of its periods, "
+    "{throttled_seconds:.3g} s in all",
     "quartiles_apart": "WARNING: quartiles span {quartiles_apart:.1f} times: the machine was busy, or the steps differ",
     "asked": "on {asked} examples",
     "framework_seconds": lambda known: (
@@ -144,13 +161,19 @@ REST: dict[str, _Words] = {
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
     "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
+    "imputed": "{imputed:.3g} imputed without the model, {commonest:.3g} by the commonest of {values} values",
+    "guessed_at_most": "at most {guessed_at_most:.3g} by its epsilon, were that the best guess without it",
     "sequences": "among {sequences} other sequences of random tokens",
     "most_bits": "at most {most_bits:.2f}",
     "open_above": "no upper end: ranks tell no more than that it is at least the lower one",
     "skew_normal": "by a skew-normal law (Kolmogorov-Smirnov p = {skew_normal:.2g}): an extrapolation",
+    "planted": _planted_words,
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
+    "strongest_of": "the strongest of {strongest_of} attacks",
+    "model_auc": "of the model, by the same attack, {model_auc:.4f}",
+    "model_at_least": "of the model {model_at_least:.4f}",
     "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
 }
 """Facts that are told after them."""
@@ -181,7 +204,10 @@ SILENT = frozenset(
         *(
             "class_name",
             "load_before",
+            "load_after",
+            "throttled_seconds",
             "cores",
+            "node_cores",
             "accounted_by",
             "explained_by",
             "exposed_among",
@@ -197,8 +223,12 @@ SILENT = frozenset(
             "framework",
             "halvings",
             "untrained_value",
+            "commonest",
+            "values",
             "feature",
             "p_of",
+            "never_came",
+            "without_gradient",
         ),
     }
 )

@@ -23,7 +23,7 @@ def releases_of(
 ) -> tuple[Release, ...]:
     """List everything outside ``private/`` that follows from one private model or stands beside it."""
     return (
-        *_of_the_model(evidence, regime),
+        *_of_the_model(evidence, job, regime),
         *_of_explanations(evidence, job),
         *_of_attacks(evidence),
         *_of_other_models(evidence, regime),
@@ -41,7 +41,7 @@ def not_covered(releases: Sequence[Release]) -> tuple[str, ...]:
     )
 
 
-def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
+def _of_the_model(evidence: Evidence, job: TrainJob, regime: PrivateRegime) -> list[Release]:
     data = evidence.manifest.data
     labels = facts_of(evidence.task).label_words
     weights = "what the charged mechanism gives"
@@ -58,6 +58,9 @@ def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
     if isinstance(regime, DPFedAvg):
         why = f"held-out {facts_of(evidence.task).score_words} and loss of the noisy global model"
         found.append(Release(name="accuracy by round", coverage="epsilon", why=why))
+    elif any("history.npz" in record.artifacts for record in evidence.manifest.jobs if record.id == job.id):
+        why = f"held-out {facts_of(evidence.task).score_words} and loss of the noisy model after a few of its steps"
+        found.append(Release(name="scores in training", coverage="epsilon", why=why))
     why = f"the {labels} of all {data.test_examples} held-out examples, as they are"
     found.append(Release(name="held-out labels", coverage="disclosed", why=why))
     if slices := evidence.manifest.scenario.get("slices"):
@@ -100,7 +103,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
 
 def _of_attacks(evidence: Evidence) -> list[Release]:
     attacks = evidence.manifest.scenario.get("attacks", {})
-    tried = attacks.get("membership") or attacks.get("extraction")
+    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes"))
     if not tried and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
         return []
     why = (

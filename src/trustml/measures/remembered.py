@@ -1,20 +1,30 @@
-"""Rows on what models of texts remember word for word: canary sequences, and training texts that come out."""
+"""Rows on what models remember: canary sequences, training texts that come out, columns of training rows."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.attributes import Guessed, guessed, imputation
 from trustml.attacks.exposure import Exposure, exposure_of
 from trustml.attacks.extraction import extracted
 from trustml.errors import DataError
+from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
+from trustml.measures.privacy import privacy_statements
 from trustml.measures.resampling import draws_as_before
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
+from trustml.privacy.reconstruction import most_guessed
 from trustml.record.schema import JobRecord
-from trustml.scenario.attacks import SEQUENCES, Extraction
+from trustml.scenario.attacks import SEQUENCES, AttributeInference, Extraction
 from trustml.scenario.read import from_plain
 
 EXPOSURE, LARGEST, EXTRACTION = "canary_exposure", "canary_exposure_largest", "extraction_rate"
+GUESSED = "attribute_inference_rate"
 OVER_BOTH: IntervalKind = "t over canaries and sequences"
 GIVEN_SEQUENCES: IntervalKind = "t over canaries"
 """Of records of before it was seen that the sequences that canaries are ranked among are drawn as well."""
@@ -29,10 +39,12 @@ def remembered_rows(evidence: Evidence) -> list[Row]:
             job = evidence.run.job(record.id)
             if isinstance(job, CanaryJob) and job.canaries.kind == SEQUENCES:
                 rows += _of_canaries(evidence, record, job)
-    wanted = from_plain(evidence.manifest.scenario).attacks.extraction
-    if wanted is not None:
-        for record, trained in evidence.trained():
-            rows += _of_texts(evidence, record, trained, wanted)
+    wanted = from_plain(evidence.manifest.scenario).attacks
+    for record, trained in evidence.trained():
+        if wanted.extraction is not None:
+            rows += _of_texts(evidence, record, trained, wanted.extraction)
+        if wanted.attributes is not None:
+            rows += _of_columns(evidence, record, trained, wanted.attributes)
     return rows
 
 
@@ -55,6 +67,7 @@ def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[
         return nothing(absent(str(error)))
     facts: Facts = {"untrained": found.others, "untrained_value": found.untrained, "p_of": "Mann-Whitney"}
     facts |= {"sequences": found.references, "most_bits": found.most}
+    facts |= planted_facts(arrays)
     if found.high is None:
         facts["open_above"] = True
     rows = [
@@ -129,6 +142,74 @@ def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extr
             ),
         )
     ]
+
+
+def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: AttributeInference) -> list[Row]:
+    """Rows of one model, a column each; the more columns there are, the surer each has to be."""
+
+    def nothing(column: str, about: About) -> Row:
+        return evidence.row(GUESSED, None, record=record, subject=column, n=0, about=about)
+
+    if record.status != "ok":
+        why = absent(f"training ended {record.status}: {record.reason}")
+    elif not job.attributed or not evidence.run.file(job.attributed).is_file():
+        why = absent(_NOT_AT_HAND, not_at_hand=True)
+    else:
+        arrays = evidence.run.arrays(job.attributed)
+        places = evidence.run.arrays(job.attribute_values)
+        kind = 1 - (1 - wanted.confidence) / len(wanted.columns)
+        found = []
+        for number, column in enumerate(wanted.columns):
+            try:
+                one = _guessed(arrays, places[f"places.{number}"], number)
+            except DataError as error:
+                found.append(nothing(column, absent(str(error))))
+                continue
+            found.append(_column_row(evidence, record, column, one, confidence=kind))
+        return found
+    return [nothing(column, why) for column in wanted.columns]
+
+
+def _guessed(arrays: dict[str, npt.NDArray[Any]], places: npt.NDArray[Any], number: int) -> Guessed:
+    def side(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Rows of known value without their column, with their labels; and the values."""
+        true = arrays[f"{name}_true.{number}"]
+        rest = np.delete(arrays[f"{name}_inputs"], places, axis=1)
+        labels = arrays[f"{name}_labels"].reshape(len(rest), -1)
+        return np.concatenate([rest, labels], axis=1)[true >= 0].astype(np.float32), true[true >= 0]
+
+    fits = [arrays[f"{name}_fits.{number}"][arrays[f"{name}_true.{number}"] >= 0] for name in ("train", "test")]
+    (own, values), (_, others), (rows, known) = map(side, ("train", "test", "known"))
+    return guessed((fits[0], values), (fits[1], others), known=known, imputed=imputation(rows, known, own))
+
+
+def _column_row(evidence: Evidence, record: JobRecord, column: str, found: Guessed, *, confidence: float) -> Row:
+    own, others = found.members, found.others
+    assert own.low is not None and own.high is not None and others.value is not None
+    facts: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
+    facts |= {"imputed": found.imputed, "commonest": found.commonest, "values": found.values}
+    for stated in evidence.once(privacy_statements):
+        if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
+            chance = max(found.imputed, found.commonest)
+            facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
+    return evidence.row(
+        GUESSED,
+        own.value,
+        record=record,
+        subject=column,
+        n=own.n,
+        interval=(own.low, own.high),
+        about=About(
+            verdict=_verdict(found.p_value, confidence),
+            pair="members and held-out",
+            first="members",
+            second="held-out",
+            p_value=found.p_value,
+            confidence=own.confidence,
+            interval="clopper-pearson",
+            facts=facts,
+        ),
+    )
 
 
 def _verdict(p_value: float, confidence: float) -> Verdict:

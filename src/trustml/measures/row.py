@@ -60,7 +60,8 @@ IntervalKind: TypeAlias = Literal[
 """How `low` and `high` were made."""
 
 BUSY = 0.1
-"""Share of the processors, used by others, beyond which a machine is called busy and its times are not compared."""
+"""Share of the processors, used by others, beyond which a machine is called busy and its times are not compared; of
+periods, too, in which a quota of processors held a job back."""
 
 SamplingKind: TypeAlias = Literal["", "several"] | Drawn
 """How batches or cohorts were drawn; ``several`` for models that were not all drawn alike."""

@@ -17,6 +17,7 @@ from trustml.measures.row import About, Facts, IntervalKind, PairKind, Row
 from trustml.models.answers import in_unit, right, right_steps
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Labels, NextToken, Regression, Task
+from trustml.record.choices import are_paired
 from trustml.record.schema import JobRecord
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
@@ -49,10 +50,10 @@ class ScoreDifference:
 def difference_rows(evidence: Evidence) -> list[Row]:
     """Compare every two models that differ in their regime alone, or in their framework alone; one row a pair."""
     done = [record for record, _ in evidence.trained() if record.status == "ok"]
-    rows = []
+    rows, paired = [], are_paired(evidence.manifest)
     for one, other in itertools.combinations(done, 2):
         pair = _pair(one, other)
-        if pair is None:
+        if pair is None or not paired(one.regime, other.regime):
             continue
         kind, first, second = pair
         found = _difference(evidence, one, other)

@@ -9,7 +9,8 @@ from trustml.measures.federated import examples_per_round
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.plan.job import TrainJob, timings_file
-from trustml.record.schema import JobRecord
+from trustml.record.provenance import NodeRecord
+from trustml.record.schema import JobRecord, Manifest
 from trustml.scenario.federated import FederatedSpec
 
 MOST_APART = 2.0
@@ -41,7 +42,7 @@ def speed_rows(evidence: Evidence) -> list[Row]:
                 subject=explanation.library,
                 method=explanation.title,
                 n=len(explanation.logits),
-                about=_circumstances(record, {"call": call, **(warm_start(record) if once else {})}),
+                about=_circumstances(evidence, record, {"call": call, **(warm_start(record) if once else {})}),
             )
         )
     return rows
@@ -72,7 +73,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         record=record,
         subject=what,
         n=1,
-        about=_circumstances(record, {"call": "tracing and compiling included", **warm_start(record)}),
+        about=_circumstances(evidence, record, {"call": "tracing and compiling included", **warm_start(record)}),
     )
     steady = seconds[1:]
     if not len(steady):
@@ -92,7 +93,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             subject=what,
             n=len(steady),
             interval=(quartiles[0], quartiles[2]),
-            about=_circumstances(record, timed, interval="quartiles"),
+            about=_circumstances(evidence, record, timed, interval="quartiles"),
         ),
         evidence.row(
             "examples_per_second",
@@ -100,14 +101,14 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             record=record,
             subject=what,
             n=int(examples[1:].sum()),
-            about=_circumstances(record, counted),
+            about=_circumstances(evidence, record, counted),
         ),
     ]
 
 
 def _memory_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     """Peak with interpreter and framework, and what the work added to them; the latter not in older records."""
-    device = _device(record)
+    device = _device(evidence, record)
     whole = About(facts={"counted": "worker and its children, sampled every 0.1 s; shared pages count twice", **device})
     rows = [evidence.row("peak_memory", record.peak_memory, record=record, subject="worker", n=1, about=whole)]
     details = record.result.details if record.result else {}
@@ -135,17 +136,39 @@ def machine_load(record: JobRecord) -> Facts:
     details = record.result.details if record.result else {}
     if "others_share" not in details:
         return {}
+    known = ("load_after", "throttled_share", "throttled_seconds")
+    later: Facts = {name: details[name] for name in known if name in details}
     return {
         "others_share": details["others_share"],
         "load_before": details.get("load_before", 0.0),
         "cores": int(details.get("cores", 0)),
+        **later,
     }
 
 
-def _circumstances(record: JobRecord, facts: Facts, *, interval: IntervalKind = "") -> About:
-    return About(interval=interval, facts={**facts, **_device(record), **machine_load(record)})
+def unequal_nodes(manifest: Manifest) -> bool:
+    """Whether jobs that are done ran on machines of several kinds, whose times tell of the machines as well."""
+    done = [record for record in manifest.jobs if record.status == "ok"]
+    return len({_machine(record.node) for record in done}) > 1
 
 
-def _device(record: JobRecord) -> Facts:
-    shared: Facts = {"beside": True} if record.concurrent else {}
-    return {"device": (record.result.device if record.result else "") or "unknown device", **shared}
+def _machine(node: NodeRecord | None) -> tuple[str, int, int] | None:
+    """What times depend on; GiB, as equal machines differ by some pages."""
+    return (node.processor, node.cores, round(node.memory / 2**30)) if node else None
+
+
+def _circumstances(evidence: Evidence, record: JobRecord, facts: Facts, *, interval: IntervalKind = "") -> About:
+    return About(interval=interval, facts={**facts, **_device(evidence, record), **machine_load(record)})
+
+
+def _device(evidence: Evidence, record: JobRecord) -> Facts:
+    found: Facts = {"device": (record.result.device if record.result else "") or "unknown device"}
+    if record.concurrent:
+        found["beside"] = True
+    if record.reused_from:
+        found["reused_from"] = record.reused_from
+    if record.node is not None:
+        found |= {"node": record.node.name, "node_cores": record.node.cores}
+    if unequal_nodes(evidence.manifest):
+        found["unequal_nodes"] = True
+    return found

@@ -7,12 +7,23 @@ from pathlib import Path
 from trustml.errors import UsageError
 from trustml.models.keras_files import kind_of, read_keras_file
 from trustml.models.pt2_files import read_pt2_file
+from trustml.models.tfjs_files import GRAPH
 
 _FIX = "name a file of that kind"
 _BEGINS: dict[str, tuple[int, bytes, str]] = {
     ".onnx": (0, b"\x08", "ONNX"),  # a protobuf whose first field is the version
     ".tflite": (4, b"TFL3", "TensorFlow Lite"),
+    ".pte": (4, b"ET", "ExecuTorch"),
 }
+_FOLDERS = {"saved_model.pb": "savedmodel", GRAPH: "tfjs"}
+_ENDINGS = {one: one[1:] for one in (".pt2", ".onnx", ".stablehlo", ".keras", ".tflite")} | {".pte": "executorch"}
+
+
+def target_of_file(path: Path) -> str:
+    """Target that a file is of by the ending of its name, or a folder by what is in it; empty where it is of none."""
+    if path.is_dir():
+        return next((target for name, target in _FOLDERS.items() if (path / name).is_file()), "")
+    return _ENDINGS.get(path.suffix, "")
 
 
 def refuse_deployed_file(path: Path) -> None:

@@ -9,3 +9,6 @@ STATEMENT = "trustml.json"
 
 Quantised: TypeAlias = Literal["", "dynamic", "int8"]
 """8-bit whole numbers: nowhere, for weights, for weights and values."""
+
+ADDED_VARIABLE = "TRUSTML_ENV_{}"
+"""Variable that names the folder of packages which some targets alone need; by it processes that open files find it."""

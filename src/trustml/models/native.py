@@ -10,11 +10,12 @@ import contextlib
 import contextvars
 import hashlib
 import importlib
+import itertools
 import math
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,6 +32,9 @@ TRUST_VARIABLE = "TRUSTML_TRUST_CODE"
 _Shape: TypeAlias = tuple[int, ...]
 REQUEST, ANSWER = "request.json", "answer.json"
 _trusted = contextvars.ContextVar("trusted", default=False)
+_numbers = itertools.count()
+_lent: dict[str, Callable[[], Any]] = {}
+"""Models in memory, by the names that stand for them in architectures for a while; see :func:`lending`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,25 @@ class OwnNetwork:
     mixes: str = ""
     moves: tuple[str, ...] = ()
     draws: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lent:
+    """A live model in the form in which a backend builds networks of somebody's own code.
+
+    Attributes
+    ----------
+    make : callable
+        Gives the network, as the callable of a :class:`NativeModule` does.
+    weights : dict of array
+        What is an argument of the network; empty where it keeps its weights itself.
+    name : str
+        The same for the same network, of which what was compiled is used again; a new one where it is left out.
+    """
+
+    make: Callable[[], Any]
+    weights: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    name: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +195,18 @@ def trusting_code() -> Iterator[None]:
         _trusted.reset(before)
 
 
+@contextlib.contextmanager
+def lending(backend: str, lent: Lent, *, outputs: tuple[int, ...]) -> Iterator[Architecture]:
+    """Give a live model as an architecture that this process alone can build, for as long as the context lasts."""
+    name = lent.name or f"lent:{next(_numbers)}"
+    parameters = tuple((part, tuple(array.shape)) for part, array in lent.weights.items())
+    _lent[name] = lent.make
+    try:
+        yield Architecture(layers=(NativeModule(backend=backend, module=name, outputs=outputs, parameters=parameters),))
+    finally:
+        _lent.pop(name, None)
+
+
 def require_trust(architecture: Architecture, *, trust_code: bool) -> None:
     """Refuse to run a record's own code unless its reader asks for it.
 
@@ -215,6 +250,8 @@ def load_callable(layer: NativeModule) -> Any:
     UsageError
         If nobody said that the code is trusted, it is not there, or it is no longer what it was when the run began.
     """
+    if layer.module in _lent:
+        return _lent[layer.module]
     if not (_trusted.get() or os.environ.get(TRUST_VARIABLE) == "1"):
         require_trust(Architecture(layers=(layer,)), trust_code=False)
     name, _, attribute = layer.module.partition(":")

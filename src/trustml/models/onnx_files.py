@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trustml.errors import UsageError
 
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -22,6 +24,29 @@ def holds_eight_bits(path: Path) -> bool:
     kinds = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     graph = onnx.load(path, load_external_data=False).graph
     return any(tensor.data_type in kinds and tensor.dims for tensor in graph.initializer)
+
+
+def read_metadata(path: Path, name: str) -> str:
+    """Give an entry of metadata; nothing where there is none."""
+    import onnx
+
+    found = onnx.load(path, load_external_data=False).metadata_props
+    return next((entry.value for entry in found if entry.key == name), "")
+
+
+def shuffled_weights(content: bytes, generator: np.random.Generator) -> bytes:
+    """Give a file with the values of each array of weights shuffled, floats and 8-bit ones."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load_from_string(content)
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    for tensor in model.graph.initializer:
+        if tensor.data_type in kinds and tensor.dims:
+            values = numpy_helper.to_array(tensor)
+            shuffled = values.ravel()[generator.permutation(values.size)].reshape(values.shape)
+            tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
+    return model.SerializeToString()
 
 
 def refuse_onnx_file(path: Path) -> None:

@@ -119,10 +119,16 @@ _LATER: dict[str, Any] = {
     "explanation_rows": 0,
     "extraction": None,
     "extracted": "",
+    "attributes": None,
+    "attribute_values": "",
+    "attributed": "",
     "rows": [],
     "trainable": [],
     "from_seed": False,
     "classes": [],
+    "devices": 0,
+    "place": {"kind": "local"},
+    "resources": {},
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
 _LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None, ("SmoothGrad", "relative"): False}

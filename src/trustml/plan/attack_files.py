@@ -38,6 +38,15 @@ def extracted_file(train: str) -> str:
     return f"private/attacks/{train}.extracted.npz"
 
 
+ATTRIBUTES = "private/attacks/attributes.npz"
+"""Columns whose values are guessed, with the values that they have."""
+
+
+def attributed_file(train: str) -> str:
+    """File of how well each value of a column fits each row, to a model: private."""
+    return f"private/attacks/{train}.attributes.npz"
+
+
 def attack_file(job_id: str) -> str:
     """File of what an attacking job saw: private."""
     return f"private/attacks/{job_id}.npz"

@@ -74,6 +74,12 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     return "canaries need secret batches: leave sampling_seed out" if regime.sampling_seed is not None else ""
 
 
+def unattacked(job: TrainJob) -> TrainJob:
+    """Give the same training without what attacks look at."""
+    nothing = {"scores": "", "extraction": None, "extracted": ""}
+    return replace(job, **nothing, attributes=None, attribute_values="", attributed="")
+
+
 def _shadow_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ShadowJob], list[Skip]]:
     membership = scenario.attacks.membership
     jobs: list[ShadowJob] = []
@@ -129,7 +135,7 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
                     input_shape=job.input_shape,
                     execution=job.execution,
                     task=job.task,
-                    training=replace(job, plan=f"{own}.plan.npz", scores="", extraction=None, extracted=""),
+                    training=replace(unattacked(job), plan=f"{own}.plan.npz"),
                     canaries=canaries,
                     chosen=f"{own}.chosen.npz",
                     output=attack_file(name),

@@ -11,7 +11,7 @@ from trustml.frameworks.implementation import NotAvailable
 from trustml.models.native import native_of
 from trustml.models.outcome import with_outcome
 from trustml.models.tasks import Classes, explained_task
-from trustml.plan.attack_files import extracted_file, scores_file
+from trustml.plan.attack_files import ATTRIBUTES, attributed_file, extracted_file, scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
 from trustml.plan.support import Skip, training_support
@@ -95,7 +95,7 @@ def expand(
     """
     train: list[TrainJob] = []
     skips: list[Skip] = []
-    scored = scenario.attacks.membership is not None
+    scored, guessed = scenario.attacks.membership is not None, scenario.attacks.attributes is not None
     for regime in scenario.training:
         for backend in scenario.backends:
             reason = _why_untrained(scenario, backend, regime)
@@ -123,6 +123,9 @@ def expand(
                         scores=scores_file(name) if scored else "",
                         extraction=scenario.attacks.extraction,
                         extracted=extracted_file(name) if scenario.attacks.extraction is not None else "",
+                        attributes=scenario.attacks.attributes,
+                        attribute_values=ATTRIBUTES if guessed else "",
+                        attributed=attributed_file(name) if guessed else "",
                         ablated=_ablated(scenario, regime, seed=seed, backend=backend, mechanisms=mechanisms),
                     )
                 )

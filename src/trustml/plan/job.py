@@ -14,7 +14,7 @@ import msgspec
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Quantity, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
-from trustml.scenario.attacks import Canaries, Extraction, Game
+from trustml.scenario.attacks import AttributeInference, Canaries, Extraction, Game
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
@@ -136,6 +136,9 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     extraction : Extraction, optional
     extracted : str
         Private file of how many tokens of each text came out; empty where none is tried.
+    attributes : AttributeInference, optional
+    attribute_values, attributed : str
+        Private files of the columns that are guessed, and of how well each value fits; empty where none is tried.
     """
 
     regime: Regime
@@ -150,6 +153,9 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     ablated: AblatedSteps | None = None
     extraction: Extraction | None = None
     extracted: str = ""
+    attributes: AttributeInference | None = None
+    attribute_values: str = ""
+    attributed: str = ""
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 
 from trustml.frameworks.table import entry_of
+from trustml.plan.job import CanaryJob, Job, TrainJob
+from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import BackendName, Execution
 
 _ALLOCATOR = {
@@ -31,6 +33,8 @@ _REPRODUCIBLE = {
     "MKL_CBWR": "AUTO,STRICT",
 }
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
+_EIGEN, _PARTS = "--xla_cpu_multi_thread_eigen", "--xla_force_host_platform_device_count"
+"""Whether one operation may use several threads; how many devices a processor is."""
 ALLOCATOR_VARIABLES = tuple(_ALLOCATOR)
 _COARSE_MATH = {"BF16", "F16", "TF32", "ANY"}
 _REDUCING = {
@@ -44,8 +48,15 @@ _REDUCING = {
 _FAST_MATH = ("--xla_cpu_enable_fast_math", "--xla_gpu_enable_fast_min_max")
 
 
-def switch_variables(execution: Execution) -> dict[str, str]:
-    """Environment variables for one worker."""
+def job_variables(job: Job) -> dict[str, str]:
+    """Environment variables for the worker of a job."""
+    training = job.training if isinstance(job, CanaryJob) else job
+    dealt_out = isinstance(training, TrainJob) and isinstance(training.regime, DPSGD)
+    return switch_variables(job.execution, devices=job.execution.devices if dealt_out else 0)
+
+
+def switch_variables(execution: Execution, *, devices: int = 0) -> dict[str, str]:
+    """Environment variables for one worker; `devices` over which it deals a batch out."""
     found = {**_REPRODUCIBLE, **_QUIET}
     if execution.allocator == "tuned":
         found |= _ALLOCATOR
@@ -54,17 +65,18 @@ def switch_variables(execution: Execution) -> dict[str, str]:
     if execution.threads:
         count = str(execution.threads)
         found |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
-        found["XLA_FLAGS"] = _xla_flags(several=execution.threads > 1)
+        found["XLA_FLAGS"] = _xla_flags(_EIGEN, "true" if execution.threads > 1 else "false")
+    if devices > 1:  # parts of a processor, where JAX computes on one; GPUs are not told by it
+        found["XLA_FLAGS"] = _xla_flags(_PARTS, str(devices), among=found.get("XLA_FLAGS"))
     if execution.device == "cpu":
         found["CUDA_VISIBLE_DEVICES"] = ""
     return found
 
 
-def _xla_flags(*, several: bool) -> str:
-    """The caller's flags, and whether one operation may use several threads."""
-    name = "--xla_cpu_multi_thread_eigen"
-    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(name)]
-    return " ".join([*kept, f"{name}={'true' if several else 'false'}"])
+def _xla_flags(name: str, value: str, *, among: str | None = None) -> str:
+    """Flags, those of the caller unless others are given, with one of them set."""
+    flags = os.environ.get("XLA_FLAGS", "") if among is None else among
+    return " ".join([*(flag for flag in flags.split() if not flag.startswith(name)), f"{name}={value}"])
 
 
 def reuse_compiled(folder: Path) -> dict[str, str]:

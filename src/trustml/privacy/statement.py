@@ -22,6 +22,7 @@ ReleaseName: TypeAlias = Literal[
     "final weights",
     "predictions on held-out examples",
     "accuracy by round",
+    "scores in training",
     "held-out labels",
     "groups of held-out examples",
     "explained inputs",

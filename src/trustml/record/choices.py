@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from trustml.record.schema import Manifest, sweep_of, tuned_runs
 from trustml.record.starts import earlier_charges
@@ -43,3 +43,14 @@ def siblings_of(manifest: Manifest, regime: str) -> int:
     swept = sweep_of(manifest)
     titles = {one.regime for one in swept if one.of in {other.of for other in swept if other.regime == regime}}
     return sum(record.kind == "train" and record.regime in titles for record in manifest.jobs)
+
+
+MOST_PAIRED = 50
+"""Regimes of sweeps, beyond which they are not compared two by two: the pairs would be thousands."""
+
+
+def are_paired(manifest: Manifest) -> Callable[[str, str], bool]:
+    """Give what says whether two regimes of a run are compared with each other, example by example."""
+    swept = frozenset(one.regime for one in sweep_of(manifest))
+    many = swept if len(swept) > MOST_PAIRED else frozenset()
+    return lambda one, other: one == other or one not in many or other not in many

@@ -28,6 +28,8 @@ from trustml.record.store import RunDirectory
 from trustml.scenario.spec import BackendName
 
 EXPORTS = "exports"
+MEMBERS = "train"
+"""Name of the question about training examples, which the file alone is asked."""
 Layout: TypeAlias = Literal["channels last", "channels first"]
 Calibration: TypeAlias = Literal["", "made", "given", "explained"]
 """Whose values say how values are rounded: nobody's; random ones; a file that was named; the held-out examples that
@@ -125,6 +127,8 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
         How it was explained beside the model; empty where inputs are token ids.
     first_call : float
         Seconds from opening the file to the first answer.
+    attacked : bool
+        Whether it was asked what its model was trained on, too, as the scenario wants models attacked.
     """
 
     format: int = 1
@@ -143,6 +147,7 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     held_out: int
     attributions: Literal["input gradients", "occlusion", ""]
     first_call: float
+    attacked: bool = False
 
     @property
     def title(self) -> str:
@@ -158,6 +163,11 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
 def export_name(model: str, target: str, quantised: Quantised) -> str:
     """Name of the folder of an export."""
     return ".".join([model, target, *([quantised] if quantised else [])])
+
+
+def members_answers(name: str) -> str:
+    """File of what an exported file answers on training examples, which is secret."""
+    return f"private/exports/{name}.npz"
 
 
 def statement_text(statement: ExportedStatement) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import psutil
 
 MAIN_PACKAGES = ("trustml", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "msgspec", "dp-accounting")
@@ -22,6 +24,44 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Machine of a cluster that a job ran on. Unknown fields are passed over, as in all of a record.
+
+    Parameters
+    ----------
+    name : str
+    cores : int
+        That the job may use.
+    memory : int
+        Bytes, of the machine.
+    processor : str
+    load : float
+        Of the last minute before the job.
+    """
+
+    name: str
+    cores: int = 0
+    memory: int = 0
+    processor: str = ""
+    load: float = 0.0
+
+
+def this_node() -> NodeRecord:
+    """Describe this machine, as far as it bears on times."""
+    return NodeRecord(
+        name=socket.gethostname(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        memory=psutil.virtual_memory().total,
+        processor=_processor(),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def trustml_version() -> str:
+    """Version of trustml as it is installed; ``unknown`` where it is found by a path alone."""
+    return package_versions(("trustml",)).get("trustml", "unknown")
 
 
 def hardware() -> dict[str, str]:

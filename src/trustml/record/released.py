@@ -98,6 +98,7 @@ def _results(files: str, before: str) -> list[Known]:
             files,
             f"{before}seconds.* {before}details.largest_resident_bytes {before}details.compiled_anew "
             f"{before}details.resident_before_work_bytes {before}details.cpu_seconds {before}details.others_share "
+            f"{before}details.load_after {before}details.throttled_share {before}details.throttled_seconds "
             f"{before}engine.name {before}engine.seconds {before}engine.seconds.*",
         ),
         *_of(files, f"{before}methods.# {before}methods.#.method {before}methods.#.library", "declared"),
@@ -138,7 +139,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(".lock", "(empty)", "machine"),
     # The manifest.
     *_of(_MANIFEST, "format run scenario.* overrides.# skips.# skips.#.*", "declared"),
-    *_of(_MANIFEST, "created hardware.* versions.* source source.*", "machine"),
+    *_of(_MANIFEST, "created hardware.* versions.* source source.* jobs.#.node jobs.#.node.*", "machine"),
     *_named("how jobs ended", _MANIFEST, "status jobs.#.status jobs.#.reason jobs.#.exit_code jobs.#.stderr_tail.#"),
     *_named("times and memory", _MANIFEST, "ended jobs.#.seconds jobs.#.peak_memory"),
     *_named("fingerprint of the data", _MANIFEST, "data.fingerprint jobs.#.digest"),
@@ -167,7 +168,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(
         _MANIFEST,
         "jobs.#.id jobs.#.backend jobs.#.kind jobs.#.regime jobs.#.seed jobs.#.attempt jobs.#.concurrent "
-        "jobs.#.subject",
+        "jobs.#.subject jobs.#.reused_from",
         "declared",
     ),
     *_of(_MANIFEST, "artifacts.* jobs.#.artifacts jobs.#.artifacts.*", "other files"),
@@ -200,6 +201,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
     *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
+    *_named("results of attacks", "measures.parquet", "measure:deployed_membership_*"),
     *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
@@ -216,7 +218,7 @@ RELEASED: tuple[Known, ...] = (
         "results of attacks",
         "measures.parquet",
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
-        "measure:canary_exposure* measure:extraction_rate "
+        "measure:canary_exposure* measure:extraction_rate measure:attribute_inference_rate "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
     *_named(
@@ -255,7 +257,7 @@ RELEASED: tuple[Known, ...] = (
     Known(files=_INITIAL, parts="*", reason="named", named="starting weights", started=True),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
-    *_of("jobs/train.*/history.npz", "rounds accuracy r2 loss", "model"),
+    *_of("jobs/train.*/history.npz", "rounds steps accuracy r2 loss", "model"),
     *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",

@@ -29,12 +29,12 @@ def unplanned_runs(root: Path) -> list[RunDirectory]:
     if not root.is_dir():
         return []
     with os.scandir(root.resolve()) as entries:
-        found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return [RunDirectory(path) for path in sorted(found) if _is_unplanned(path)]
+        found = [one.path for one in entries if _is_unplanned(one.path) and one.is_dir(follow_symlinks=False)]
+    return [RunDirectory(Path(path)) for path in sorted(found)]
 
 
-def _is_unplanned(path: Path) -> bool:
-    return is_run_name(path.name) and not os.path.lexists(path / MANIFEST)
+def _is_unplanned(path: str | Path) -> bool:
+    return is_run_name(os.path.basename(path)) and not os.path.lexists(f"{path}/{MANIFEST}")
 
 
 def removable_run(name: str, *, root: Path) -> RunDirectory:

@@ -13,6 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
+from trustml.record.provenance import NodeRecord
 from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
@@ -139,7 +140,11 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts : dict
         File in the job's folder to SHA-256.
     concurrent : bool
-        Whether other jobs ran beside it, which disturbs its timings.
+        Whether other jobs ran beside it on its machine, which disturbs its timings.
+    node : NodeRecord, optional
+        Where it ran, if not on the machine of the run (``execution.place``).
+    reused_from : str
+        Run in which it was done, where its files were taken over: times and memory are of there.
     """
 
     id: str
@@ -159,6 +164,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts: dict[str, str] = {}
     concurrent: bool = False
     subject: str = ""
+    node: NodeRecord | None = None
+    reused_from: str = ""
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
@@ -327,62 +334,3 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     source: dict[str, str] = {}
     artifacts: dict[str, str] = {}
     start: StartRecord | None = None
-
-
-class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
-    """Of the scenario in a list of runs.
-
-    Parameters
-    ----------
-    name : str
-    training : tuple of RecordedRegime
-    data : dict
-        The source, as plain data.
-    """
-
-    name: str = ""
-    training: tuple[RecordedRegime, ...] = ()
-    data: dict[str, Any] = {}
-
-
-class JobHead(RecordStruct, frozen=True, kw_only=True):
-    """Of a job in a list of runs.
-
-    Parameters
-    ----------
-    status : JobStatus
-    """
-
-    status: JobStatus = "pending"
-
-
-class DataHead(RecordStruct, frozen=True, kw_only=True):
-    """Of the data in a list of runs.
-
-    Parameters
-    ----------
-    fingerprint : str
-    """
-
-    fingerprint: str
-
-
-class ManifestHead(RecordStruct, frozen=True, kw_only=True):
-    """A manifest in a list of runs; all else in that file is passed over, not decoded.
-
-    Parameters
-    ----------
-    format : int
-    run, status, created : str
-    scenario : ScenarioHead
-    data : DataHead
-    jobs : tuple of JobHead
-    """
-
-    format: int = FORMAT
-    run: str
-    status: RunStatus
-    created: str
-    scenario: ScenarioHead
-    data: DataHead
-    jobs: tuple[JobHead, ...]

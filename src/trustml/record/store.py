@@ -34,8 +34,9 @@ import numpy.typing as npt
 from trustml.errors import RecordError, RunNotFoundError, UsageError, did_you_mean
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
+from trustml.record.heads import ManifestHead
 from trustml.record.mapped import map_arrays
-from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, ManifestHead, RecordedScenario, RunStatus
+from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, RecordedScenario, RunStatus
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 
@@ -279,7 +280,10 @@ def find_run(name: str | Path, *, root: Path) -> RunDirectory:
             return RunDirectory(candidate.resolve())
     known = list_runs(root)
     if str(name) == "latest" and known:
-        return max(known, key=lambda run: _created(run))
+        from trustml.record.index import listed_runs
+
+        listed = listed_runs(root)
+        return max(listed, key=lambda one: "" if one.head is None else one.head.created).directory
     begun = [run for run in known if run.path.name.startswith(str(name))] if name else []
     if len(begun) == 1:
         return begun[0]
@@ -296,13 +300,18 @@ def list_runs(root: Path) -> list[RunDirectory]:
     if not root.is_dir():
         return []
     with os.scandir(root.resolve()) as entries:
-        found = [Path(entry.path) for entry in entries if os.path.isfile(f"{entry.path}/{MANIFEST}")]
-    return [RunDirectory(path.resolve() if path.is_symlink() else path) for path in sorted(found)]
+        found = [(one.path, one.is_symlink()) for one in entries if os.path.isfile(f"{one.path}/{MANIFEST}")]
+    return [RunDirectory(Path(path).resolve() if link else Path(path)) for path, link in sorted(found)]
 
 
 def newest_first(root: Path) -> list[RunDirectory]:
     """All run directories below `root`, by the time in their names: none is opened."""
-    return sorted(list_runs(root), key=lambda run: run.path.name.split("-")[-3:], reverse=True)
+    return sorted(list_runs(root), key=made, reverse=True)
+
+
+def made(run: RunDirectory) -> tuple[str, ...]:
+    """When a run was made, by its name, to sort by."""
+    return tuple(run.path.name.split("-")[-3:])
 
 
 def job_record(manifest: Manifest, job_id: str) -> JobRecord:
@@ -316,10 +325,3 @@ def job_record(manifest: Manifest, job_id: str) -> JobRecord:
         if record.id == job_id:
             return record
     raise RecordError(f"{manifest.run}: has no job {job_id!r}; its jobs are {', '.join(r.id for r in manifest.jobs)}")
-
-
-def _created(run: RunDirectory) -> str:
-    try:
-        return run.head().created
-    except RecordError:
-        return ""

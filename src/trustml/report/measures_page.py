@@ -32,8 +32,9 @@ _TITLES: dict[Family, str] = {
     "federated": "Federated training",
     "audited": "Epsilon, shown by audits",
     "membership": "Membership inference",
-    "remembered": "What models of texts remember",
+    "remembered": "What models remember",
     "deployed": "Exported models",
+    "deployed attacks": "Attacks on exported models",
 }
 
 

@@ -20,8 +20,37 @@ if TYPE_CHECKING:
 
 MOST_FINDINGS = 20
 """The gravest first."""
+_MOST_COLUMNS = 10
 _AUDIT = "audit.html"
 _BAD = "color:#d6303f;font-weight:bold"
+
+
+def explanation_html(
+    title: str, *, library: str, shape: tuple[int, ...], strongest: Sequence[float] | None, residual: float | None
+) -> str:
+    """Write one explanation in short.
+
+    Parameters
+    ----------
+    title : str
+        Of the method.
+    library : str
+    shape : tuple of int
+        Of the attributions.
+    strongest : sequence of float, optional
+        Largest magnitude of each column of a table.
+    residual : float, optional
+        How far the attributions of a complete method are from the change of the output, at the most.
+    """
+    size = " x ".join(map(str, shape))
+    parts = [Markup("<p><b>{}</b> by {}: attributions of {}</p>").format(title, library, size)]
+    if residual is not None:
+        parts.append(Markup("<p>sum less the change of the output: at most {:.2g}</p>").format(residual))
+    if strongest is not None:
+        order = sorted(range(len(strongest)), key=lambda column: -strongest[column])[:_MOST_COLUMNS]
+        cells = ", ".join(f"{column}: {strongest[column]:.3g}" for column in order)
+        parts.append(Markup("<p>strongest columns: {}</p>").format(cells))
+    return str(Markup("").join(parts))
 
 
 def run_html(path: Path, manifest: Manifest, table: pd.DataFrame | None, statements: Sequence[PrivacyStatement]) -> str:

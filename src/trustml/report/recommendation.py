@@ -19,6 +19,7 @@ _WHY: dict[Untold, str] = {
     "few starts": f"which is best cannot be told from fewer than {SEEDS_FOR_A_CLAIM} seeds each: others may order "
     "them otherwise",
     "busy": "others used the machine meanwhile, so times tell nothing",
+    "unequal nodes": "jobs ran on nodes of several kinds, so times tell of these as well",
     "alike": "none is told apart from all others",
     "no test": "these are shares of the same examples and models, of which no test can be made",
 }

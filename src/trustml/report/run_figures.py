@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from trustml.compare.table import read_measures
 from trustml.errors import UsageError
@@ -52,6 +52,26 @@ class RunFigures:
         if not panels:
             raise UsageError(f"{self._directory.path.name}: no model has a score; `trustml show` says why")
         return panels[0] if len(panels) == 1 else alt.hconcat(*panels)
+
+    def learning(self, of: Literal["score", "loss"] = "loss") -> Any:
+        """Score or loss on held-out examples while models trained, a chart for each regime.
+
+        Raises
+        ------
+        UsageError
+            If nobody looked at a model in training.
+        """
+        import altair as alt
+
+        from trustml.measures.evidence import Evidence
+        from trustml.models.tasks import facts_of
+        from trustml.report.accuracy.learning import learning_frame, learning_lines
+
+        evidence = Evidence(self._directory)
+        frame = learning_frame(evidence)
+        if frame.empty:
+            raise UsageError(f"{self._directory.path.name}: no model was looked at while it trained; train for longer")
+        return alt.hconcat(*learning_lines(frame, of=of, score=facts_of(evidence.task).score))
 
     def attributions(
         self, *, example: int = 0, method: str | None = None, model: str | None = None, backend: str | None = None

@@ -128,7 +128,7 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     unit = "round" if is_federated(asked.get(regime, {})) else "step"
     text = f"a {unit} of {regime} takes {each}, after the first"
     if load_words(table):
-        text += "; the machine was busy or times vary, so do not compare them"
+        text += "; the machine was busy, nodes differ or times vary, so do not compare them"
     return Answer(question="speed", text=text, page="speed", measure="step_time_median")
 
 

@@ -73,7 +73,7 @@ def _chart(rows: pd.DataFrame, of: str, score: str) -> alt.LayerChart:
     title = f"{score}, 95 % interval"
     y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
     lines = base.mark_line(strokeWidth=2).encode(y=y, detail="line:N")
-    if rows.rest.nunique() > 1:
+    if 1 < rows.rest.nunique() <= _MOST_SETTINGS:
         lines = lines.encode(
             strokeDash=alt.StrokeDash("rest:N", title="with", legend=top_legend(rows.rest, lines=True))
         )
@@ -89,7 +89,8 @@ def _chart(rows: pd.DataFrame, of: str, score: str) -> alt.LayerChart:
         ],
     )
     intervals = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
-    return alt.layer(intervals, lines, points).properties(height=320)
+    joined = [lines] if rows.rest.nunique() <= _MOST_SETTINGS else []  # settings that were drawn are on no line
+    return alt.layer(intervals, *joined, points).properties(height=320)
 
 
 def _axis(values: Sequence[Any], title: str) -> alt.X:

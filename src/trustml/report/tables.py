@@ -126,7 +126,8 @@ def print_jobs(out: Console, manifest: Manifest) -> None:
         if record.result and record.result.engine:
             library += f", {record.result.engine.name}"
         memory = f"{record.peak_memory / 2**20:.0f}" if record.peak_memory else "-"
-        table.add_row(record.id, record.status, f"{record.seconds:.1f}", memory, library, record.reason)
+        why = f"taken over from {record.reused_from}" if record.reused_from else record.reason
+        table.add_row(record.id, record.status, f"{record.seconds:.1f}", memory, library, why)
     out.print(table)
 
 

@@ -10,6 +10,7 @@ from trustml.ranges import Confidence, Count, CountOrNone, Positive
 
 LEAST_CANARIES = 20
 LEAST_TRIALS = 100
+LEAST_ROWS = 50
 """Fewer could show nothing."""
 
 CanaryKind: TypeAlias = Literal[
@@ -88,6 +89,31 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     confidence: Confidence = 0.99
 
 
+class AttributeInference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Can a column of a training row be guessed by whoever has the model and all else of the row.
+
+    The guess is the value under which the model's answer fits the row's label best, weighed by how common it is among
+    held-out rows (Fredrikson et al., USENIX Security 2014; Yeom et al., CSF 2018). What is the model's doing is what is
+    guessed of training rows beyond what the same guess gets of held-out ones, and beyond what is imputed without it.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Names of columns of a table.
+    rows : int
+        At most so many training rows, and as many held-out ones for control, drawn at random.
+    values : int
+        A column of numbers that has more is guessed by so many intervals, each as common as the others.
+    confidence : float
+        Of the test that more is guessed of training rows than of held-out ones, all columns of a model together.
+    """
+
+    columns: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    rows: Annotated[int, msgspec.Meta(ge=LEAST_ROWS)] = 1000
+    values: Annotated[int, msgspec.Meta(ge=2, le=32)] = 5
+    confidence: Confidence = 0.99
+
+
 class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One private step on the worst pair of neighbours, again and again: with the canary, and without it.
 
@@ -118,9 +144,12 @@ class Attacks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     games : tuple of Game
     extraction : Extraction, optional
         For the next token alone.
+    attributes : AttributeInference, optional
+        For tables alone.
     """
 
     membership: MembershipInference | None = None
     canaries: tuple[Canaries, ...] = ()
     games: tuple[Game, ...] = ()
     extraction: Extraction | None = None
+    attributes: AttributeInference | None = None

@@ -18,6 +18,7 @@ from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, are_classes, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
+from trustml.scenario.check_execution import check_execution
 from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
@@ -78,6 +79,7 @@ def check_scenario(scenario: Scenario) -> None:
     check_explanations(scenario)
     check_attacks(scenario.attacks)
     _check_mode(scenario)
+    check_execution(scenario)
 
 
 def check_against_data(

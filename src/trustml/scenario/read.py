@@ -19,6 +19,7 @@ from trustml.scenario.check import check_backends
 from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.ready import near_file
+from trustml.scenario.sampling import Domain, Sample, range_of, sample_of
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
@@ -63,17 +64,25 @@ def overridden(scenario: Scenario, overrides: Sequence[str], *, folder: Path = P
     if not overrides:
         return scenario
     data = every_field(scenario)  # with all defaults, so that every field can be named
-    grids = []
+    grids: list[tuple[str, Domain]] = []
+    sample: Sample | None = None
     for override in overrides:
-        grid = several_values(override)
-        if grid is None:
-            set_field(data, override)
-        else:
+        grid = range_of(override) or several_values(override)
+        if grid is not None:
             grids.append(grid)
+        elif (said := sample_of(override)) is not None:
+            sample = said
+        else:
+            set_field(data, override)
+    if sample is not None and not grids:
+        raise UsageError(f"--sample {sample.count}: nothing to draw from; name a range, such as {_EXAMPLE}")
     _read_model(data, folder, starts=not any(one.strip().startswith("start") for one in overrides))
     if grids:  # last: a field that is set once is the same in all
-        expand_sweeps(data, grids)
+        expand_sweeps(data, grids, sample=sample)
     return from_plain(data)
+
+
+_EXAMPLE = "--grid training.1.optimizer.learning_rate=0.01..1:log"
 
 
 def tuning_scenarios(scenario: Scenario, grid: Sequence[str], *, mean_runs: float) -> list[Scenario]:

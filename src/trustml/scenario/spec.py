@@ -15,6 +15,7 @@ from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
 from trustml.scenario.groups import Groups
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
+from trustml.scenario.places import Local, Place, PlacedKind, Resources
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 from trustml.scenario.sweep import Swept, SweptValue
@@ -153,6 +154,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Rows that explanations take through a network at once: copies of inputs, points of paths, samples. 0 means as
         many as a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with eight
         rows at the least, or by fewer that are asked for.
+    devices : int
+        Devices of a node over which a private training is dealt out: each clips its part of a batch, the sums are
+        added up, and noise comes once. 0 takes what the backend finds by itself: JAX all devices, PyTorch one. On a
+        processor they are parts of it (JAX) or processes (PyTorch).
+    place : Place
+        Where jobs run: on this machine, by Slurm, in a Ray cluster, or by commands.
+    resources : dict
+        Kind of job (``train``, ``explain``, ``shadow``, ``canary``, ``game``) to what it asks the place for.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -166,6 +175,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     allocator: Literal["tuned", "default"] = "tuned"
     compilation_cache: Literal["off", "run", "user"] = "run"
     explanation_rows: CountOrNone = 0
+    devices: CountOrNone = 0
+    place: Place = Local()
+    resources: dict[PlacedKind, Resources] = {}
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

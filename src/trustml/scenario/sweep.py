@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.scenario.problems import PlainData, nearest
+from trustml.scenario.sampling import Domain, Range, Sample, drawn, range_of
 
 SweptValue: TypeAlias = float | int | str | bool | None
-MOST_REGIMES = 50
+MOST_REGIMES = 256
 _LONGEST_TITLE = 64
 
 
@@ -60,13 +61,16 @@ def grid_override(grid: str) -> str:
     UsageError
         If it names no several values of a regime's field.
     """
+    if range_of(grid) is not None:
+        return grid.strip()
     path, equals, text = grid.partition("=")
     parts = [part.strip() for part in text.split(",")]
     quoted = [part if _is_toml(part) else msgspec.json.encode(part).decode() for part in parts]
     override = f"{path.strip()}={','.join(quoted)}"
     if not equals or several_values(override) is None:
         raise UsageError(
-            f"--grid {grid!r}: write a field of a regime and at least two values, such as training.1.epsilon=1,3,8"
+            f"--grid {grid!r}: write a field of a regime and at least two values, such as training.1.epsilon=1,3,8, "
+            "or with --sample a range, such as training.1.optimizer.learning_rate=0.01..1:log"
         )
     return override
 
@@ -79,8 +83,8 @@ def _is_toml(text: str) -> bool:
     return True
 
 
-def expand_sweeps(data: PlainData, grids: Sequence[tuple[str, tuple[SweptValue, ...]]]) -> None:
-    """Put in place of each regime that grids name one for each combination of their values.
+def expand_sweeps(data: PlainData, grids: Sequence[tuple[str, Domain]], *, sample: Sample | None = None) -> None:
+    """Put in place of each regime that grids name one for each combination of their values, or of a sample of them.
 
     Regimes that no grid names stay as they are, and are trained once.
 
@@ -88,8 +92,10 @@ def expand_sweeps(data: PlainData, grids: Sequence[tuple[str, tuple[SweptValue, 
     ----------
     data : dict
         A scenario with every field; changed in place.
-    grids : sequence of (str, tuple)
+    grids : sequence of (str, tuple or Range)
         Field and values: ``training.1.epsilon``, or ``training.*.optimizer.learning_rate`` for all regimes.
+    sample : Sample, optional
+        How settings are drawn, where there are ranges; regimes of the same grids get the same settings.
 
     Raises
     ------
@@ -97,17 +103,23 @@ def expand_sweeps(data: PlainData, grids: Sequence[tuple[str, tuple[SweptValue, 
         If a grid names no field of a regime, or there are too many combinations.
     """
     regimes: list[PlainData] = list(data["training"])
-    of_regime: dict[int, dict[str, tuple[SweptValue, ...]]] = {}
+    of_regime: dict[int, dict[str, Domain]] = {}
     for path, values in grids:
+        if isinstance(values, Range) and sample is None:
+            raise ScenarioError(
+                path, "is given a range", fix="say by --sample how many settings are drawn, or list values"
+            )
         for index, field in _named(path, regimes):
-            _check_values(f"training.{index}.{field}", values)
+            if not isinstance(values, Range):
+                _check_values(f"training.{index}.{field}", values)
             fields = of_regime.setdefault(index, {})
             _check_once(f"training.{index}.{field}", values, fields.get(field))
             fields[field] = values
     swept: list[dict[str, Any]] = []
     made: dict[int, list[PlainData]] = {}
     for index, regime in enumerate(regimes):
-        made[index] = _combinations(regime, of_regime.get(index, {}), swept, path=f"training.{index}")
+        fields = of_regime.get(index, {})
+        made[index] = _combinations(regime, fields, _settings(fields, sample), swept, path=f"training.{index}")
     count = sum(map(len, made.values()))
     if count > MOST_REGIMES:
         raise ScenarioError(
@@ -141,10 +153,17 @@ def _has(regime: PlainData, field: str) -> bool:
     return True
 
 
-def _check_once(path: str, values: Sequence[SweptValue], before: Sequence[SweptValue] | None) -> None:
+def _settings(fields: Mapping[str, Domain], sample: Sample | None) -> list[tuple[SweptValue, ...]]:
+    if sample is not None and fields:
+        return drawn(fields, sample)
+    return list(itertools.product(*(values for values in fields.values() if not isinstance(values, Range))))
+
+
+def _check_once(path: str, values: Domain, before: Domain | None) -> None:
     """Refuse a second grid over a field: which of the two is meant nobody knows."""
     if before is not None:
-        problem = f"is named by two grids, with {list(before)} and with {list(values)}"
+        one, other = (str(values) if isinstance(values, Range) else str(list(values)) for values in (before, values))
+        problem = f"is named by two grids, with {one} and with {other}"
         raise ScenarioError(path, problem, fix="give each field one grid; * names all regimes")
 
 
@@ -159,14 +178,19 @@ def _check_values(field: str, values: Sequence[SweptValue]) -> None:
 
 
 def _combinations(
-    regime: PlainData, fields: Mapping[str, Sequence[SweptValue]], swept: list[dict[str, Any]], *, path: str
+    regime: PlainData,
+    fields: Iterable[str],
+    settings: Sequence[Sequence[SweptValue]],
+    swept: list[dict[str, Any]],
+    *,
+    path: str,
 ) -> list[PlainData]:
-    """Regimes of all combinations of the fields' values; what each has is added to `swept`."""
+    """Give a regime for each setting, a value for every field; what each has is added to `swept`."""
     if not fields:
         return [regime]
     title = regime.get("name") or regime["kind"]
     found: list[PlainData] = []
-    for values in itertools.product(*fields.values()):
+    for values in settings:
         one = msgspec.json.decode(msgspec.json.encode(regime))
         for field, value in zip(fields, values, strict=True):
             _set(one, field, value, path=path)
@@ -255,7 +279,9 @@ def tuning_candidates(
         _check_once(path, values, tried.get(field))
         tried[field] = values
     title = data["training"][0]["name"]
-    return [one | {"name": title} for one in _combinations(data["training"][0], tried, [], path="training.0")], tried
+    settings = list(itertools.product(*tried.values()))
+    found = _combinations(data["training"][0], tried, settings, [], path="training.0")
+    return [one | {"name": title} for one in found], tried
 
 
 _CHARGED_ALIKE = ("optimizer", "schedule", "clipping_norm", "ema_decay", "augmentation")

@@ -48,6 +48,8 @@ def train_ablated(
     trainer = backend.private(model, settings, int(dropout.integers(2**31)))
     usable = finite_rows(examples.inputs)
     limit = regime.clipping_norm if ablation.keeps == "clipping" else NEVER_BINDS
+    at.plan_curve(steps=len(plan), rows=len(plan.indices))
+    at.look(0, trainer.weights)
     for number in range(len(plan)):
         rows = plan[number][usable[plan[number]]]
         rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))

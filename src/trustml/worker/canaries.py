@@ -21,7 +21,7 @@ from trustml.backends.contract import Backend, Federation, Model, PrivateTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
-from trustml.data.dataset import Examples, Floats, LabelArray
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.frameworks.entry import Supported
 from trustml.models.answers import recorded_losses
 from trustml.models.shapes import weight_shapes
@@ -29,12 +29,15 @@ from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, trainable_of
 from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.scenario.optimizers import SGD
 from trustml.scenario.trained_part import trained_shapes
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
-from trustml.worker.federated import HISTORY
+from trustml.worker.fine_tuning import fine_tuning
 from trustml.worker.job_context import JobContext
+from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import labels_of, read_prepared
+from trustml.worker.private import entropy_words
 from trustml.worker.training import train
 
 CANARY_NOTES = (
@@ -80,7 +83,8 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
     size = sum(map(math.prod, trained_shapes(trainable_of(training), job.model, job.input_shape).values()))
-    losses: dict[str, Doubles] = {}
+    joined = _times_joined(plan, joins, rows=len(examples), count=len(included))
+    told: dict[str, npt.NDArray[Any]] = {"joined": joined}
     at.progress.stage("training")
     match job.canaries.kind:
         case "dirac gradient" | "random gradient":
@@ -89,11 +93,12 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
             scores = _updates(training, backend, model, examples, _directions(chosen, size), joins, at=at)
         case _:
             scores, losses = _examples(training, backend, model, examples, chosen, at=at)
+            told |= losses
     if not np.isfinite(scores).all():
         raise FloatingPointError("training diverged: scores are not finite; lower the learning rate")
     write_atomic(
         inside(at.root, job.output),
-        encode_arrays({"included": included, "scores": scores.astype(np.float64), **losses}),
+        encode_arrays({"included": included, "scores": scores.astype(np.float64), **told}),
         private=True,
     )
     inside(at.root, checkpoint_file(training)).unlink(missing_ok=True)
@@ -159,10 +164,11 @@ def _examples(
     *,
     at: JobContext,
 ) -> tuple[Doubles, dict[str, Doubles]]:
-    """Give how far the loss of each canary fell and, where there are others to rank them among, the losses of all."""
+    """Give how far the loss of each canary fell, its gradient and, where there are others, the losses of all."""
     inputs, labels = chosen["inputs"].astype(np.float32), labels_of(chosen["labels"])
     both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))
     trained = train(job, backend, model, both, at=at)
+    lengths = gradient_lengths(job, backend, model, Examples(inputs=inputs, labels=labels), at=at)
 
     def losses(weights: Weights, inputs: Floats, labels: LabelArray) -> Doubles:
         network = backend.network(dataclasses.replace(model, weights=weights))
@@ -171,9 +177,39 @@ def _examples(
     after = losses(trained.weights, inputs, labels)
     fallen = losses(model.weights, inputs, labels) - after
     if "reference_inputs" not in chosen:
-        return fallen, {}
+        return fallen, {"gradients": lengths}
     others = chosen["reference_inputs"].astype(np.float32), labels_of(chosen["reference_labels"])
-    return fallen, {"losses": after, "reference_losses": losses(trained.weights, *others)}
+    return fallen, {
+        "gradients": lengths, "losses": after, "reference_losses": losses(trained.weights, *others)
+    }  # fmt: skip
+
+
+def gradient_lengths(job: TrainJob, backend: Backend, model: Model, canaries: Examples, *, at: JobContext) -> Doubles:
+    """Length of each canary's clipped gradient by what the job trains, alone in a step at the starting weights.
+
+    One of length 0 never received loss, however often it came: its labels are masked, what it reaches is frozen, or
+    its numbers are not finite.
+    """
+    if trainable_of(job):
+        part = fine_tuning(job, backend, model, canaries, at=at, whole=True)
+        model, canaries = part.model, part.examples
+    settings = PrivateSettings(optimizer=SGD(), expected_batch_size=1, noise_seed=entropy_words())
+    trainer = backend.private(model, settings, 0)
+    norm = 1.0 if job.mechanism is None else job.mechanism.clipping_norm
+    found = np.zeros(len(canaries))
+    for row in range(len(canaries)):
+        inputs, labels = canaries.inputs[row : row + 1, None], canaries.labels[row : row + 1]
+        trainer.accumulate(inputs, labels, clipping_norm=norm)
+        found[row] = np.linalg.norm(flat(trainer.clipped_sum()))
+        trainer.update(clipping_norm=norm, noise_multiplier=0.0, learning_rate=0.0)  # begins anew, where it was
+    return found
+
+
+def _times_joined(plan: dict[str, npt.NDArray[Any]], joins: BatchPlan, *, rows: int, count: int) -> Ints:
+    """Count the batches that each canary was planned for: as an example behind `rows` others, or by itself."""
+    examples = plan["indices"].astype(np.int64) if "indices" in plan else np.zeros(0, np.int64)
+    numbers = np.concatenate([joins.indices, examples[examples >= rows] - rows])
+    return np.bincount(numbers, minlength=count).astype(np.int64)
 
 
 def _directions(chosen: dict[str, npt.NDArray[Any]], size: int) -> Directions:

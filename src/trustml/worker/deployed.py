@@ -1,8 +1,8 @@
 """``python -m trustml.worker.deployed FOLDER``: open a file for deployment afresh, and ask it beside its model.
 
 FOLDER holds what :mod:`trustml.worker.exporting` was given and wrote, and ``questions.npz``: ``explained`` inputs,
-``held_out`` inputs, or both. ``answers.npz`` gets what the file and the model answer; where the file
-cannot be opened or does not answer, the reason is in ``problem.txt``.
+``held_out`` inputs, or both, and ``train`` inputs where it is attacked. ``answers.npz`` gets what the file and the
+model answer; where the file cannot be opened or does not answer, the reason is in ``problem.txt``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.errors import UsageError
 from trustml.models.answers import explained_outputs
 from trustml.models.token_space import table_of_tokens
-from trustml.record.exports import ExportRequest
+from trustml.record.exports import MEMBERS, ExportRequest
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import write_problem
 from trustml.worker.exporting import exporter_of, model_of
@@ -33,7 +33,8 @@ _ROWS = 256
 _REPEATS = 30
 _BATCHES = (1, 64)
 QUESTIONS = ("explained", "held_out", "drawn")
-"""Inputs that file and model are asked: explained examples, held-out ones, and such as no data have."""
+"""Inputs that file and model are asked: explained examples, held-out ones, and such as no data have. The file alone
+is asked about training examples, where it is attacked: what the model answers there is known."""
 
 
 def main(arguments: list[str]) -> int:
@@ -71,6 +72,8 @@ def _answers(
         shapes = [found[f"{who}.{name}_logits"].shape for who in ("file", "model")]
         if shapes[0] != shapes[1]:
             raise UsageError(f"{wanted.file}: answers with shape {shapes[0]} where the model's is {shapes[1]}")
+    if MEMBERS in questions:
+        found[f"file.{MEMBERS}_logits"] = by_rows(opened.logits, questions[MEMBERS].astype(np.float32))
     if "explained" in asked and not table_of_tokens(wanted.architecture):
         columns = explained_outputs(wanted.task, found["model.explained_logits"], np.zeros(0), target="predicted")
         found |= _explanations(opened, network, asked["explained"], columns)

@@ -15,11 +15,14 @@ import msgspec
 
 from trustml.backends.contract import FileRequest, Model
 from trustml.frameworks.table import entry_of
+from trustml.models.node_runtime import node_versions
 from trustml.models.weights import read_weights
 from trustml.record.exports import ExportRequest
 from trustml.record.files import read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.worker.__main__ import write_problem
+
+_BESIDE = ("onnx", "onnxruntime", "onnxscript", "executorch", "torchao")
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +41,7 @@ def main(arguments: list[str]) -> int:
             )
         )
         entry = entry_of(wanted.backend)
-        versions = package_versions((*entry.packages, *entry.live_packages, "onnx", "onnxruntime", "onnxscript"))
+        versions = package_versions((*entry.packages, *entry.live_packages, *_BESIDE)) | node_versions()
         write_atomic(folder / "versions.json", msgspec.json.encode(versions))
     except Exception as error:
         write_problem(folder, error)

@@ -28,12 +28,10 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.worker.job_context import JobContext, Trained
+from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import held_out_examples
 from trustml.worker.private import entropy_words
-
-HISTORY = "history.npz"
-"""Held-out accuracy and loss by round. Under privacy this follows from noisy weights, so epsilon covers it."""
 
 
 class FederatedDriver:

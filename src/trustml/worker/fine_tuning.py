@@ -57,8 +57,13 @@ class FineTuning:
         return merged(found, self._part.beside, scale=self._part.scale) if self._part.beside else found
 
 
-def fine_tuning(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> FineTuning:
-    """Prepare the training of what the job's regime says; features are computed once, and read again after that."""
+def fine_tuning(
+    job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext, whole: bool = False
+) -> FineTuning:
+    """Prepare the training of what the job's regime says; features are computed once, and read again after that.
+
+    `whole` leaves the frozen front in the model, and writes nothing.
+    """
     part = trained_part(trainable_of(job), job.model, job.input_shape)
     weights = model.weights
     if part.beside:
@@ -67,7 +72,8 @@ def fine_tuning(job: TrainJob, backend: Backend, model: Model, examples: Example
         weights = weights | pairs
     frozen = frozenset(weights) - set(part.trained)
     tuned = replace(model, architecture=part.architecture, weights=weights, frozen=frozen)
-    cut = cut_before(part.architecture, job.input_shape, part.trained) if _sees_the_same(job) else None
+    apart = _sees_the_same(job) and not whole
+    cut = cut_before(part.architecture, job.input_shape, part.trained) if apart else None
     if cut is None:
         return FineTuning(tuned, examples, part, weights)
     before, after = weights_of(cut, job.input_shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from trustml.backends.settings import EngineChoice
 from trustml.models.weights import Weights
 from trustml.worker.clock import Clock
+from trustml.worker.learning_curve import LearningCurve
 
 _SECONDS_BETWEEN = 0.2
 
@@ -59,12 +61,25 @@ class JobContext:
         The run directory, and the job's folder in it.
     clock : Clock
     progress : Progress
+    curve : LearningCurve, optional
+        Of the held-out examples, where somebody looks at them in training.
     """
 
     root: Path
     folder: Path
     clock: Clock
     progress: Progress
+    curve: LearningCurve | None = None
+
+    def plan_curve(self, *, steps: int, rows: float, start: int = 0) -> None:
+        """See :meth:`.LearningCurve.plan`."""
+        if self.curve is not None:
+            self.curve.plan(steps=steps, rows=rows, start=start)
+
+    def look(self, step: int, weights: Callable[[], Weights]) -> None:
+        """See :meth:`.LearningCurve.look`."""
+        if self.curve is not None:
+            self.curve.look(step, weights)
 
 
 @dataclass(frozen=True, kw_only=True)

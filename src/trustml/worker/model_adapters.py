@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.backends.contract import LiveModel
+from trustml.backends.contract import Deployed, LiveModel, Shuffled
 from trustml.data.dataset import Floats, Ints
 from trustml.frameworks.table import entry_of, names_module
+from trustml.models.deployed_files import target_of_file
 from trustml.processes import is_offline
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line, write_problem
@@ -39,8 +40,9 @@ def main(arguments: list[str]) -> int:
     folder = Path(place)
     try:
         live = load(backend, what, Path(start))
-        ready = {"gradients": np.array(getattr(live, "gradients", True)), "offline": np.array(is_offline())}
-        write_atomic(folder / "ready.npz", encode_arrays(ready))
+        ready = {"gradients": getattr(live, "gradients", True), "shuffles": getattr(live, "shuffles", True)}
+        ready["offline"] = is_offline()
+        write_atomic(folder / "ready.npz", encode_arrays({name: np.array(one) for name, one in ready.items()}))
         number = 0
         while True:
             number += 1
@@ -59,7 +61,8 @@ def main(arguments: list[str]) -> int:
 def load(backend: str, what: str, start: Path) -> LiveModel:
     """Load a model and wrap it; a function without parameters makes one."""
     if not names_module(what) and not what.endswith(".keras"):
-        return _FileModel(start / what, backend)
+        path = start / what
+        return _FileModel(exporter_of(backend).OPENERS[target_of_file(path)](path, as_given=True))
     module = importlib.import_module(f"{entry_of(backend).module}.model_adapter")
     if what.endswith(".keras"):
         model = module.load_keras(start / what)
@@ -76,10 +79,10 @@ def load(backend: str, what: str, start: Path) -> LiveModel:
 class _FileModel:
     """A file for deployment, see :class:`trustml.backends.contract.LiveModel`: inputs as its owner has them."""
 
-    def __init__(self, path: Path, backend: str) -> None:
-        target = "savedmodel" if path.is_dir() else path.suffix[1:]
-        self._opened = exporter_of(backend).OPENERS[target](path, as_given=True)
-        self.gradients: bool = self._opened.gradients
+    def __init__(self, opened: Deployed) -> None:
+        self._opened = opened
+        self.gradients: bool = opened.gradients
+        self.shuffles = isinstance(opened, Shuffled)
 
     def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
         """Return what the file answers."""
@@ -93,9 +96,11 @@ class _FileModel:
 
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
-        """Raise: what is in a file cannot be shuffled."""
-        raise TypeError("the weights of a file for deployment cannot be shuffled")
-        yield self
+        """Give the file with shuffled weights, where its runtime lets them be reached."""
+        if not isinstance(self._opened, Shuffled):
+            raise TypeError("the weights of such a file cannot be shuffled")
+        with self._opened.randomised(seed) as other:
+            yield _FileModel(other)
 
     def digest(self) -> str:
         """Nothing: the file itself identifies it."""

@@ -25,15 +25,17 @@ from trustml.plan.job import (
 )
 from trustml.plan.support import training_support
 from trustml.plan.switches import compiled_programs, reducing_variables, switches_in_force
-from trustml.record.files import encode_arrays, inside, write_atomic
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
+from trustml.worker.attributes import attribute_fits, columns_of
 from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
 from trustml.worker.clock import Clock
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
 from trustml.worker.job_context import JobContext, Progress, Trained
+from trustml.worker.learning_curve import LearningCurve
 from trustml.worker.machine_load import MachineLoad, resident_bytes
 from trustml.worker.predicting import extract, predict_recorded
 from trustml.worker.prepared import read_prepared
@@ -108,7 +110,8 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
         examples, held_out = read_prepared(inside(at.root, job.data), fingerprint=job.data_fingerprint)
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     at.progress.stage("training")
-    trained = train(job, backend, model, examples, at=at)
+    curve = LearningCurve(backend, model, held_out, folder=at.folder)
+    trained = train(job, backend, model, examples, at=replace(at, curve=curve))
     weights = trained.weights
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
@@ -127,6 +130,20 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
         if job.extraction is not None:
             right = extract(network, examples, held_out, asked=job.extraction)
             write_atomic(inside(at.root, job.extracted), encode_arrays(right), private=True)
+        if job.attributes is not None:
+            values = read_arrays(inside(at.root, job.attribute_values))
+            fits = attribute_fits(
+                network,
+                examples,
+                held_out,
+                asked=job.attributes,
+                columns=columns_of(values, job.attributes),
+                known=values["known"],
+                task=job.task,
+            )
+            write_atomic(inside(at.root, job.attributed), encode_arrays(fits), private=True)
+    with at.clock.stage("evaluating"):
+        curve.end(logits)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     return (support.library if isinstance(support, Supported) else ""), trained
 

@@ -49,13 +49,17 @@ def train_plain(
         trainer.restore(saved.weights, saved.state)
     goal = _Goal(job, regime, backend, model, at=at) if regime.stop_at else None
     look_every = max(1, len(plan) // max(1, regime.epochs) // _LOOKS_PER_EPOCH)
-    for number in range(saved.step if saved is not None else 0, len(plan)):
+    begin = saved.step if saved is not None else 0
+    at.plan_curve(steps=len(plan), rows=len(plan.indices), start=begin)
+    at.look(begin, trainer.weights)
+    for number in range(begin, len(plan)):
         batch = plan[number]
         rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))
         with at.clock.step(examples=len(batch)):
             inputs, labels = _batch(examples, batch, regime, entropy=(job.seed, Stream.AUGMENTATION, number))
             trainer.step(inputs, labels, learning_rate=rate)
         at.progress.step(number + 1, len(plan))
+        at.look(number + 1, trainer.weights)
         if goal is not None and number % look_every == 0 and goal.reached(trainer):
             note = f"stopped after step {number + 1} of {len(plan)}, at held-out {goal.measure} {goal.score:.4f}: "
             return Trained(weights=trainer.weights(), notes=(f"{note}{regime.stop_at} has {goal.wanted:.4f}",))

@@ -74,6 +74,7 @@ class PrivateTraining:
             noise=self._strategy(),
             micro_batch_size=self._piece if self._piece < usual else 0,
             grad_sample_mode=job.execution.grad_sample_mode,
+            devices=job.execution.devices,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
         self._drawn = drawn_for(job.mechanism, backend=job.backend, weights=model.trained)
@@ -93,6 +94,9 @@ class PrivateTraining:
         if mechanism.noise != "independent" and not comes_in_turn(plan, separation=mechanism.separation):
             raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
+        expected = mechanism.expected_batch_size * mechanism.total_steps
+        at.plan_curve(steps=mechanism.start_step + steps, rows=expected, start=mechanism.start_step)
+        at.look(mechanism.start_step, self._weights)
         for number in range(steps):
             if number % mechanism.steps_per_charge == 0:
                 self._charge(plan, number, min(number + mechanism.steps_per_charge, steps))
@@ -100,6 +104,7 @@ class PrivateTraining:
             with at.clock.step(examples=len(plan[number])):
                 broken[number] = self._step(plan[number], done, (*augmentation_entropy, done))
             at.progress.step(done + 1, mechanism.start_step + steps)
+            at.look(done + 1, self._weights)
             if checkpoints.due:
                 checkpoints.write(self._checkpoint(done + 1))
         if steps:
@@ -107,8 +112,11 @@ class PrivateTraining:
         write_atomic(
             inside(at.root, counts_file(self._job)), encode_arrays({"not_finite_examples": broken}), private=True
         )
-        weights = {**self._trainer.weights(), **self._average}
-        return Trained(weights=weights, choice=self._trainer.choice, notes=self._notes(len(plan), steps))
+        return Trained(weights=self._weights(), choice=self._trainer.choice, notes=self._notes(len(plan), steps))
+
+    def _weights(self) -> Weights:
+        """What would be released if the training ended now."""
+        return {**self._trainer.weights(), **self._average}
 
     def _strategy(self) -> NoiseStrategy | None:
         """Give the noise of all steps of this attempt: a resume never goes on with the vectors of another one."""

@@ -33,6 +33,10 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
     if not trainable_of(job):
         return _by_regime(job, backend, model, examples, at=at)
     part = fine_tuning(job, backend, model, examples, at=at)
+    if at.curve is not None:
+        at.curve.whole = part.whole
+    if part.examples is not examples:  # features are cheap to train on, and the whole model is not cheap to ask
+        at = replace(at, curve=None)
     trained = _by_regime(job, backend, part.model, part.examples, at=at)
     return replace(trained, weights=part.whole(trained.weights))
 
@@ -79,6 +83,8 @@ def train_by_library(job: TrainJob, backend: Backend, model: Model, examples: Ex
     epoch = mechanism.steps_per_charge
     drawn = drawn_for(mechanism, backend=job.backend, stock=True, weights=model.weights)
     most = 1 if mechanism.sampling == "shuffle" else None
+    at.plan_curve(steps=mechanism.steps, rows=mechanism.expected_batch_size * mechanism.steps)
+    at.look(0, trainer.weights)
     for first in range(0, mechanism.steps, epoch):
         end = min(first + epoch, mechanism.steps)
         entry = make_charge(
@@ -91,6 +97,7 @@ def train_by_library(job: TrainJob, backend: Backend, model: Model, examples: Ex
             raise PrivacyError(f"{job.id}: the library took {len(sizes)} steps where {end - first} were charged")
         at.clock.epoch(time.perf_counter() - start, sizes, processor=time.process_time() - used)
         at.progress.step(end, mechanism.steps)
+        at.look(end, trainer.weights)
     return Trained(
         weights=trainer.weights(),
         choice=EngineChoice(name=regime.engine, seconds={}, refused={}),

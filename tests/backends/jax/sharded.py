@@ -9,17 +9,21 @@ import functools
 import os
 import sys
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
 import jax
 import numpy as np
 
+from trustml.backends.contract import Model
 from trustml.backends.jax.clipping import clipped_gradients
+from trustml.backends.jax.dp import DPTrainer
 from trustml.backends.jax.network import Params, to_params
 from trustml.backends.jax.noise import add_noise, noise_key
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
+from trustml.backends.settings import PrivateSettings
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
 from trustml.models.weights import initial_weights
+from trustml.scenario.optimizers import SGD
 
 NETWORK = Architecture(
     layers=(
@@ -65,6 +69,23 @@ def with_noise(sums: Params, devices: int) -> dict[str, np.ndarray]:
     return {f"noisy/{name}": np.asarray(array) for name, array in noisy.items()} | {"copies": np.stack(copies)}
 
 
+def trained(devices: int) -> dict[str, np.ndarray]:
+    """The trainer's clipped sum and its noisy gradient, as ``execution.devices`` has them."""
+    weights = initial_weights(NETWORK, (5, 5, 1), generator=np.random.default_rng(0))
+    model = Model(architecture=NETWORK, input_shape=(5, 5, 1), weights=weights)
+    settings = PrivateSettings(
+        optimizer=SGD(), expected_batch_size=8, multiplicity=2, noise_seed=(1, 2, 3, 4), devices=devices
+    )
+    trainer = DPTrainer(model, settings=settings, dropout_seed=0)
+    inputs, labels, _ = batch(11)
+    trainer.accumulate(inputs, labels, clipping_norm=CLIPPING_NORM)
+    sums = trainer.clipped_sum()
+    trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=3.0, learning_rate=0.1)
+    return {f"sum/{name}": part for name, part in sums.items()} | {
+        f"noise/{name}": 8 * part - sums[name] for name, part in trainer.gradient().items()
+    }
+
+
 def summed_by_jax(params: Params) -> np.ndarray:
     """The same sum with JAX's check of what varies over devices, which is on unless one turns it off."""
     mesh = device_mesh(4)
@@ -83,6 +104,7 @@ def summed_by_jax(params: Params) -> np.ndarray:
 if __name__ == "__main__":
     weights = to_params(initial_weights(NETWORK, (5, 5, 1), generator=np.random.default_rng(0)))
     arrays = {"by jax": summed_by_jax(weights)}
+    arrays |= {f"trained/{count}/{name}": array for count in (1, 2) for name, array in trained(count).items()}
     for case, (rows, counts) in CASES.items():
         for devices in counts:
             sums, unclipped = clipped_sums(devices, weights, rows, per_layer="per layer" in case)

@@ -14,8 +14,8 @@ from sklearn.linear_model import Lasso
 
 from tests import WHOLE
 from tests.backends.jax.explained import N, captum, cases, logits, model_of, request
+from trustml.attribution.coalitions import constrained_least_squares, every_coalition, weighted_lasso
 from trustml.backends.jax.attribution import explain
-from trustml.backends.jax.coalitions import constrained_least_squares, every_coalition, weighted_lasso
 from trustml.backends.torch.attribution import explain as explain_by_captum
 from trustml.models.layers import GELU, Architecture, AvgPool, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
 from trustml.scenario import methods as m

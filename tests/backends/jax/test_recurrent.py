@@ -19,7 +19,7 @@ NETWORK = Architecture(
 SHAPE, EXAMPLES, NORM = (4, 2), 5, 0.4
 
 
-@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.long), 2])  # one: conformance/test_backends.py
 def test_the_sum_is_that_of_one_example_at_a_time(copies):
     import jax
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trustml.backends.jax.sharding import device_mesh
+from trustml.errors import UsageError
 
 pytestmark = pytest.mark.jax
 HERE = Path(__file__).resolve().parent
@@ -63,6 +64,17 @@ def test_one_key_gives_one_noise_whatever_the_number_of_devices(found, devices):
     assert abs(values.std() / DEVIATION - 1) < 5 / np.sqrt(2 * len(values))
 
 
+def test_the_trainer_deals_out_over_the_devices_it_is_told_with_one_noise(found):
+    one, two = (part(found, f"trained/{count}/sum/") for count in (1, 2))
+    assert any(not np.array_equal(one[name], two[name]) for name in one), "it added up in another order"
+    for name in one:
+        assert np.abs(one[name] - two[name]).max() <= 1e-6 * np.abs(one[name]).max()
+    alone, noise = (part(found, f"trained/{count}/noise/") for count in (1, 2))
+    assert largest_difference(alone, noise) <= 1e-4 * max(np.abs(array).max() for array in alone.values())
+    values = np.concatenate([array.ravel() for array in noise.values()])
+    assert abs(values.std() / (3.0 * 0.5) - 1) < 5 / np.sqrt(2 * len(values))
+
+
 @pytest.mark.parametrize("devices", [2, 4])
 def test_every_device_holds_the_same_noisy_sum(found, devices):
     copies = found[f"uneven/{devices}/copies"]
@@ -78,5 +90,5 @@ def test_jax_itself_would_add_gradients_up_over_devices(found):
 
 def test_one_device_needs_no_mesh_and_more_than_there_are_is_an_error():
     assert device_mesh(1) is None
-    with pytest.raises(ValueError, match="99, but JAX sees"):
+    with pytest.raises(UsageError, match="99, but JAX sees"):
         device_mesh(99)

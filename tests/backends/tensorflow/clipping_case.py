@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
@@ -14,6 +15,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow import dp, layer_rules
 from trustml.backends.tensorflow.clipping import MODES, Clipper, possible_modes
+from trustml.backends.tensorflow.native import look_at
 from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.models.layers import (
@@ -26,9 +28,11 @@ from trustml.models.layers import (
     GroupNorm,
     LayerNorm,
     MaxPool,
+    NativeModule,
     ReLU,
     Tanh,
 )
+from trustml.models.native import trusting_code
 from trustml.models.weights import initial_weights
 from trustml.scenario.optimizers import SGD
 
@@ -178,6 +182,32 @@ def steps_of_all_sizes() -> dict[str, object]:
     return {"traces": trainer.traces, "measured": sorted(trainer.choice.seconds), "chosen": trainer.choice.name}
 
 
+def own_code() -> dict[str, object]:
+    """Networks of strangers: what the look at them says, and sums of a batch beside those of its examples alone."""
+    folder = str(Path(__file__).parents[2] / "own_code")
+    with trusting_code():
+        layers = {
+            name: NativeModule(backend="tensorflow", module=f"keras_networks:{name}", folder=folder)
+            for name in ("batch_norm", "Crowded")
+        }
+        mixes = {name: look_at(layer, (8, 8, 1), (0,)).mixes for name, layer in layers.items()}
+        found = look_at(layers["Crowded"], (8, 8, 1), (0,))
+        parameters = tuple((name, array.shape) for name, array in found.weights[0].items())
+        layer = msgspec.structs.replace(layers["Crowded"], parameters=parameters, outputs=found.outputs)
+        model = Model(architecture=Architecture(layers=(layer,)), input_shape=(8, 8, 1), weights=found.weights[0])
+        generator = np.random.default_rng(3)
+        inputs = generator.normal(size=(24, 1, 8, 8, 1)).astype(np.float32)
+        labels = generator.integers(10, size=24)
+        sums = []
+        for size in (24, 1):
+            trainer = dp.TFPrivacyTrainer(model, settings=private(), dropout_seed=0)
+            for first in range(0, 24, size):
+                part = slice(first, first + size)
+                trainer.accumulate(inputs[part], labels[part], clipping_norm=0.5)
+            sums.append(np.concatenate([one.ravel() for one in trainer.clipped_sum().values()]))
+        return {"mixes": mixes, "apart": float(np.abs(sums[0] - sums[1]).max()), "modes": possible_modes(model)[0]}
+
+
 def suite() -> list[str]:
     """What every way fails of the conformance suite."""
     from trustml.backends.table import load_backend
@@ -205,6 +235,7 @@ if __name__ == "__main__":
             "far_from_keras": far_from_keras(),
             "underflowing": float(underflowing_norm()),
             **steps_of_all_sizes(),
+            "own_code": own_code(),
         }
         np.savez(folder / "found.npz", **every_way(), **under_dropout())
     (folder / "told.json").write_text(json.dumps(told))

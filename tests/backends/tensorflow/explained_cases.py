@@ -119,6 +119,11 @@ SAMPLED = {
     "lime": ("mlp", m.Lime(n_samples=500)),
 }
 
+AT_ONCE = 2
+IN_PARTS = ["integrated_gradients", "smooth_grad_without_noise", "occlusion"]
+IN_PARTS += ["signed", "vit_lrp", "vit_rollout"] if WHOLE else []
+"""Explained by a few rows at once too, as large inputs are."""
+
 
 def draw_arrays() -> dict[str, np.ndarray]:
     """Draw weights, inputs, targets and baselines of every case."""

@@ -52,6 +52,27 @@ def explain_last_alone(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
+def in_parts(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Explanations by a few rows at once, and the most rows that then went through the model together."""
+    taken: list[int] = []
+    plain = tf.keras.layers.Dense.call
+
+    def watched(self: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+        tf.numpy_function(lambda rows: taken.append(int(rows)), [tf.shape(inputs)[0]], [])
+        return plain(self, inputs)
+
+    found, most = {}, {}
+    tf.keras.layers.Dense.call = watched
+    for title in cases.IN_PARTS:
+        case, method = cases.DETERMINISTIC[title]
+        parts = explain(replace(cases.request_of(case, method, arrays), rows=cases.AT_ONCE))
+        found |= {f"parts.{title}.{variant}": array for variant, array in parts.items()}
+        most[title] = max(taken)
+        taken.clear()
+    tf.keras.layers.Dense.call = plain
+    return found, most
+
+
 def kept_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Explain other weights of an architecture that was explained before: the compiled model is kept."""
     changed = {key: array * 0.5 if ".weights." in key else array for key, array in arrays.items()}
@@ -179,7 +200,8 @@ if __name__ == "__main__":
     given = cases.read_arrays(folder / "given.npz")
     users, told = as_users_call_it(given)
     in_chunks, told["traces"] = chunks()
-    users |= {**image_by_image(given), **in_chunks, **explain_last_alone(given)}
+    few, told["rows_at_once"] = in_parts(given)
+    users |= {**image_by_image(given), **in_chunks, **few, **explain_last_alone(given)}
     told |= {"seeds": seeds_in_graphs(), "cosine": cosine_weights(), "not_square": not_square(given)}
     np.savez(folder / "found.npz", **explain_all(given, repetitions=int(sys.argv[2])), **kept_model(given), **users)
     (folder / "told.json").write_text(json.dumps(told))

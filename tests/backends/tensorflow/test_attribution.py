@@ -13,11 +13,13 @@ from captum.attr._core.lime import SkLearnLasso, get_exp_kernel_similarity_funct
 
 from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
 from tests.backends.tensorflow.explained_cases import (
+    AT_ONCE,
     CASES,
     CONVOLUTION,
     DETERMINISTIC,
     FEW,
     FEW_OF,
+    IN_PARTS,
     SAMPLED,
     SEEDS,
     features_of,
@@ -122,6 +124,17 @@ def test_an_example_has_the_same_numbers_alone(name, found):
     assert variants
     for variant in variants:
         assert relative(found[f"alone.{variant}"][0], found[variant][0, -1]) < 10 * FLOAT32, variant
+
+
+@pytest.mark.parametrize("title", IN_PARTS)
+def test_a_few_rows_at_once_give_the_same(title, explained):
+    """As large inputs are explained: no more rows than are said go through a network together."""
+    arrays, told = explained
+    assert 1 <= told["rows_at_once"][title] <= AT_ONCE
+    variants = [key.removeprefix("parts.") for key in arrays if key.startswith(f"parts.{title}.")]
+    assert variants
+    for variant in variants:
+        assert relative(arrays[f"parts.{variant}"], arrays[variant]) < FLOAT32, variant
 
 
 # Methods that draw random numbers: means over seeds, within their own error.

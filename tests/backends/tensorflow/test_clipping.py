@@ -115,3 +115,10 @@ def test_recurrent_layers_are_the_functions_of_keras(run):
 @pytest.mark.long
 def test_every_way_passes_the_conformance_suite(tmp_path):
     assert run_case(tmp_path, "suite", timeout=1500)["failed"] == []
+
+
+def test_own_code_is_clipped_one_by_one_whatever_the_size_of_the_batch(run):
+    told = run[1]["own_code"]
+    assert told["mixes"] == {"batch_norm": "batch_normalization (BatchNormalization)", "Crowded": ""}
+    assert told["modes"] == ["dp_model"]  # the other takes rules of layers, from one pass over the whole batch
+    assert told["apart"] <= 1e-5  # though examples of so large a batch would mix

@@ -112,6 +112,15 @@ def test_a_way_that_sees_whole_batches_is_neither_chosen_nor_taken_when_it_is_as
         OpacusTrainer(model, settings=settings_of(grad_sample_mode=mode), dropout_seed=0)
 
 
+def test_batches_of_any_size_are_clipped_one_by_one_where_examples_mix_in_large_ones_alone():
+    model, (inputs, labels) = model_of("Crowded"), batch(24)
+    trainer = OpacusTrainer(model, settings=settings_of(), dropout_seed=0)
+    trainer.accumulate(inputs[:, None], labels, clipping_norm=0.5)
+    expected = by_hand(torch_networks.Crowded, model, inputs, labels, 0.5)
+    for key, part in trainer.clipped_sum().items():
+        assert np.abs(part - expected[key]).max() <= 1e-5, (key, trainer.choice)
+
+
 def test_an_example_moves_a_sum_by_one_clipping_norm_where_large_values_alone_would_mix():
     model, (inputs, labels) = model_of("Guarded"), batch(24)
     sums = []

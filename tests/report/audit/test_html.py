@@ -225,14 +225,16 @@ def frameworks(source: str) -> list[list[Row]]:
 
 def test_only_what_a_tool_can_know_is_filled_in(source):
     tables = frameworks(source)
-    hazards, rmf, annex = tables
+    hazards, rmf, annex, regulators, managed = tables
     assert {row.point for row in annex if row.filled} == FILLABLE
     assert {row.point for row in annex if not row.filled} == {"1", "2(a)", "2(e)", "2(f)", "2(h)", "5", "7", "8", "9"}
     assert all(
         row.operator.startswith("operator input required") for table in tables for row in table if not row.filled
     )
-    assert source.count("to be checked against the official text") == len(tables) == 3
+    assert source.count("to be checked against the official text") == len(tables) == 5
     assert [row.point for row in rmf] == ["MEASURE 2.9", "MEASURE 2.10"] and len(hazards) == 7
+    assert {row.point for row in regulators if not row.filled} >= {"inversion", "reconstruction", "context"}
+    assert [row.point for row in managed] == ["A.5", "A.6.2.4", "A.7.4"]
 
 
 def test_frameworks_name_findings_of_their_kind_and_only_checks_that_were_made(record, source):
@@ -243,6 +245,23 @@ def test_frameworks_name_findings_of_their_kind_and_only_checks_that_were_made(r
         number for number, finding in numbers.items() if finding.check == "explanations"
     )
     assert rows["2(g)"].findings == audit_words.finding_ranges(range(1, skipped)) and rows["3"].findings == ""
+
+
+def test_what_regulators_ask_for_names_the_findings_of_that_attack_alone():
+    kinds = ("", ".attribute_inference_rate", ".extraction_rate", ".canary_exposure")
+    findings = tuple(
+        Finding(id=f"x{number}", rule=f"membership{kind}", check="membership", severity="pass", title=f"about {number}")
+        for number, kind in enumerate(kinds)
+    )
+    source = audit_html(AuditRecord(id="a", title="t", created="c", models=(), findings=findings))
+    rows = {row.point: row.findings for row in frameworks(source)[3]}
+    numbers = {finding.rule: number for number, finding in numbered(AuditRecord(
+        id="a", title="t", created="c", models=(), findings=findings))}  # fmt: skip
+    assert rows["membership"] == audit_words.finding_ranges([numbers["membership"]])
+    assert rows["attributes"] == audit_words.finding_ranges([numbers["membership.attribute_inference_rate"]])
+    texts = (numbers["membership.extraction_rate"], numbers["membership.canary_exposure"])
+    assert rows["regurgitation"] == audit_words.finding_ranges(texts)
+    assert rows["inversion"] == rows["reconstruction"] == ""
 
 
 @given(
@@ -256,7 +275,7 @@ def test_the_numbers_of_a_claim_are_in_every_sentence_about_it(epsilon, delta, n
     claim = msgspec.structs.replace(CLAIM, epsilon=epsilon, delta=delta, noise_multiplier=noise, steps=steps)
     model = AuditedModel(name="m", kind="k", claim=claim, holdout_accuracy=0.99999)
     source = audit_html(AuditRecord(id="a", title="t", created="c", models=(model,), findings=()))
-    hazards, _, annex = frameworks(source)
+    hazards, _, annex, *_ = frameworks(source)
     stated = f"As stated: DP-SGD, noise multiplier {noise:.6g}, sampling rate 0.0445, steps {steps:,}, batches drawn: "
     most = [audit_words.stated_bound(value) for value in (epsilon, delta)]
     assert hazards[0].filled == f"Claimed: m: epsilon {most[0]} at delta {most[1]}."

@@ -34,7 +34,7 @@ def attention_rollout(request: ExplainRequest, method: m.AttentionRollout) -> Fl
         found = _outputs(architecture, tuple(names), params, inputs)
         return {name: np.asarray(array) for name, array in found.items()}
 
-    return rollout(architecture, request.inputs, outputs)
+    return rollout(architecture, request.inputs, outputs, rows=request.rows)
 
 
 def transformer_lrp(request: ExplainRequest, method: m.TransformerLRP) -> Floats:

@@ -41,7 +41,7 @@ class DPTrainer:
     """See :class:`trustml.backends.contract.PrivateTrainer`."""
 
     def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
-        self._mesh = device_mesh()
+        self._mesh = device_mesh(settings.devices)
         self._params = replicated(self._mesh, to_params(model.weights))
         self._names = list(model.weights)
         self._optimizer = make_optimizer(settings.optimizer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,7 @@ from jax import Array
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.models.native import Lent
 from trustml.record.files import arrays_digest
 
 
@@ -75,9 +78,53 @@ def live_model(model: Any) -> LiveModel:
     return JaxLiveModel(model.function, model.params)
 
 
+_numbers = itertools.count()
+_known: dict[tuple[int, Any], tuple[weakref.ref[Any], str]] = {}
+
+
+def lent_model(model: Any, *, channels_first: bool) -> Lent:
+    """Lend an object with ``function`` and ``params``; its arrays are arguments of what is compiled.
+
+    As with ``jax.jit``, what the function reads beside its arguments is what it was at the first call.
+    """
+    leaves, tree = jax.tree.flatten(model.params)
+    keys = {number: jax.random.key_impl(leaf) for number, leaf in enumerate(leaves) if _is_key(leaf)}
+    function, count = model.function, len(leaves)
+
+    def apply(arrays: dict[str, Array], inputs: Array) -> Array:
+        given = [
+            jax.random.wrap_key_data(arrays[str(number)], impl=keys[number]) if number in keys else arrays[str(number)]
+            for number in range(count)
+        ]
+        laid_out = jnp.moveaxis(inputs, -1, 1) if channels_first else inputs
+        outputs = function(jax.tree.unflatten(tree, given), laid_out)
+        return outputs.reshape(len(outputs), -1)
+
+    weights = {str(number): _array_of(leaf) for number, leaf in enumerate(leaves)}
+    arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+    name = _name_of(function, (tree, channels_first, tuple(map(str, keys.items()))))
+    return Lent(make=lambda: (lambda key, example: arrays, apply), weights=weights, name=name)
+
+
+def _name_of(function: Any, rest: Any) -> str:
+    """Name a function, the same each time for as long as it lives."""
+    place, new = (id(function), rest), f"lent:jax:{next(_numbers)}"
+    try:
+        if place in _known and _known[place][0]() is function:
+            return _known[place][1]
+        _known[place] = weakref.ref(function, lambda _: _known.pop(place, None)), new
+    except TypeError:  # nothing tells when it is gone, or its parameters hold what cannot be compared
+        pass
+    return new
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _array_of(leaf: Any) -> npt.NDArray[Any]:
     """A leaf of parameters; of a key of a generator its words."""
-    if isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf)
 

@@ -10,38 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from trustml.attribution.asking import Bools, Doubles
 from trustml.backends.contract import ExplainRequest
-from trustml.backends.jax.coalitions import Bools, Doubles
 from trustml.backends.jax.network import Params, apply, to_params
 from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once
 from trustml.data.dataset import Ints
 from trustml.models.layers import Architecture
 
 
-def coalition_scores(request: ExplainRequest, sets: Bools) -> Doubles:
-    """Target logit for coalitions of features; absent ones take the baseline's values.
+class JaxScores:
+    """See :class:`trustml.attribution.perturbation.VariantScores`."""
 
-    Parameters
-    ----------
-    request : ExplainRequest
-    sets : bool array of shape (n, k, features), or (1, k, features) for the same coalitions in all examples
+    def __init__(self, request: ExplainRequest) -> None:
+        self._request = request
+        self.inputs, self.baseline, self.features = request.inputs, request.baseline, request.features
+        self.seed = request.seed
 
-    Returns
-    -------
-    float64 array of shape (n, k)
-    """
-    given = (request.inputs, request.targets, request.baseline, request.features, sets)
-    return _scores(_of_coalitions, request, sets.shape[1], given)
+    def of_coalitions(self, sets: Bools) -> Doubles:
+        """See the protocol."""
+        given = (self.inputs, self._request.targets, self.baseline, self.features, sets)
+        return _scores(_of_coalitions, self._request, sets.shape[1], given)
 
+    def of_masks(self, masks: Bools) -> Doubles:
+        """See the protocol."""
+        given = (self.inputs, self._request.targets, self.baseline, masks)
+        return _scores(_of_masks, self._request, len(masks), given)
 
-def masked_scores(request: ExplainRequest, masks: Bools) -> Doubles:
-    """Target logit where what a mask covers takes the baseline's values: masks (k, *x), scores (n, k)."""
-    return _scores(_of_masks, request, len(masks), (request.inputs, request.targets, request.baseline, masks))
-
-
-def permuted_scores(request: ExplainRequest, orders: Ints) -> Doubles:
-    """Target logit where feature k comes from the examples orders[k]: orders (features, n), scores (n, features)."""
-    return _scores(_of_orders, request, len(orders), (request.inputs, request.targets, request.features, orders))
+    def of_orders(self, orders: Ints) -> Doubles:
+        """See the protocol."""
+        given = (self.inputs, self._request.targets, self.features, orders)
+        return _scores(_of_orders, self._request, len(orders), given)
 
 
 def _scores(

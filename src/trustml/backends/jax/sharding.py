@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.tiling import Tile
+from trustml.errors import UsageError
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Task
 
@@ -32,12 +33,12 @@ def device_mesh(count: int = 0) -> Mesh | None:
 
     Raises
     ------
-    ValueError
+    UsageError
         If there are not so many.
     """
     devices = jax.local_devices()
     if count > len(devices):
-        raise ValueError(f"count: {count}, but JAX sees {len(devices)} devices")
+        raise UsageError(f"execution.devices: {count}, but JAX sees {len(devices)} devices; ask for fewer")
     count = count or len(devices)
     return Mesh(devices[:count], (_ROWS,)) if count > 1 else None
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from trustml.attribution.passes import MOST_ROWS
 from trustml.attribution.rollout import rollout
 from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.tensorflow.class_batches import rows_at_once
 from trustml.backends.tensorflow.network import layer_name, walk_nodes
 from trustml.backends.tensorflow.own_targets import examples_at_once
 from trustml.data.dataset import Floats
@@ -29,27 +32,28 @@ def attention_rollout(model: tf.keras.Model, request: ExplainRequest, method: m.
         values = _walk(model, architecture, tf.constant(inputs))
         return {name: values[name].numpy() for name in names}
 
-    return {"native": rollout(architecture, request.inputs, outputs)}
+    return {"native": rollout(architecture, request.inputs, outputs, rows=request.rows)}
 
 
 def transformer_lrp(model: tf.keras.Model, request: ExplainRequest, method: m.TransformerLRP) -> Attributions:
     """Relevance of each value; shape (n, *x)."""
     architecture = request.model.architecture
-    rows = examples_at_once(request.inputs.shape[1:], 1)
-    found = [
-        _relevance(model, architecture, request.inputs[at : at + rows], request.targets[at : at + rows], method.epsilon)
-        for at in range(0, len(request.inputs), rows)
-    ]
-    whole = np.concatenate(found)
+    rows = examples_at_once(request.inputs.shape[1:], 1, most=rows_at_once(request))
+    program = functools.partial(_relevance, model, architecture, method.epsilon)
+    if request.rows < MOST_ROWS:  # as a graph a large network keeps a quarter of what it does called as it is
+        program = tf.function(program, autograph=False, reduce_retracing=True)
+    starts = range(0, len(request.inputs), rows)
+    parts = [(request.inputs[at : at + rows], request.targets[at : at + rows]) for at in starts]
+    whole = np.concatenate([program(tf.constant(some), tf.constant(own)).numpy() for some, own in parts])
     missing = request.inputs.shape[-1] - whole.shape[-1]  # of tokens that were looked up: what says which are padding
     return {"native": np.pad(whole, [(0, 0)] * (whole.ndim - 1) + [(0, missing)])}
 
 
 def _relevance(
-    model: tf.keras.Model, architecture: Architecture, inputs: Floats, targets: np.ndarray, epsilon: float
-) -> Floats:
+    model: tf.keras.Model, architecture: Architecture, epsilon: float, inputs: tf.Tensor, targets: tf.Tensor
+) -> tf.Tensor:
     entry = relevance_at(architecture)
-    values = _walk(model, architecture, tf.constant(inputs))
+    values = _walk(model, architecture, inputs)
     start = values[entry]
     with tf.GradientTape() as tape:
         tape.watch(start)
@@ -57,7 +61,7 @@ def _relevance(
             values[node.name] = _with_rule(model, node, values, epsilon)
         logits = values[architecture.nodes[-1].name]
         chosen = tf.reduce_sum(tf.gather(logits, targets, axis=1, batch_dims=1))
-    return (start * tape.gradient(chosen, start)).numpy()
+    return start * tape.gradient(chosen, start)
 
 
 def _walk(model: tf.keras.Model, architecture: Architecture, inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trustml.attribution.passes import MOST_ROWS
+from trustml.attribution.passes import MOST_ROWS, rows_of_pass
 from trustml.backends.contract import ExplainRequest
 from trustml.data.dataset import Floats
 
 
 def rows_at_once(request: ExplainRequest) -> int:
     """Rows that go through the model together; path points and noisy copies count."""
-    return 8 * MOST_ROWS if request.rows == MOST_ROWS else request.rows
+    if request.rows != MOST_ROWS:
+        return request.rows
+    return rows_of_pass(request.model.architecture, request.model.input_shape, most=8 * MOST_ROWS)
 
 
 def class_by_class(

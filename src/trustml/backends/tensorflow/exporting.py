@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ import tensorflow as tf
 from trustml.backends.contract import Deployed, FileRequest, Model
 from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
 from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
-from trustml.backends.tensorflow.model_adapter import load_keras
+from trustml.backends.tensorflow.model_adapter import load_keras, shuffled_in_place
 from trustml.backends.tensorflow.network import build_keras, target_gradients
-from trustml.backends.tensorflow.own_layers import GlobalMean, Pad
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm
 from trustml.backends.tensorflow.resizing import Scaled
+from trustml.backends.tensorflow.tfjs_files import TfjsModel, write_tfjs
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import UsageError
 from trustml.models.exported import STATEMENT
@@ -40,7 +43,7 @@ def export_keras(wanted: FileRequest) -> None:
 
 def export_savedmodel(wanted: FileRequest) -> None:
     """Write a SavedModel whose ``serving_default`` takes a batch of any size; the statement is an asset."""
-    module, built = tf.Module(), build_keras(wanted.model)
+    module, built = tf.Module(), _for_graphs(wanted.model)
     kept = wanted.path.with_name(STATEMENT)
     kept.write_text(wanted.statement, encoding="utf-8")
     module.model, module.statement = built, tf.saved_model.Asset(str(kept))
@@ -51,7 +54,7 @@ def export_savedmodel(wanted: FileRequest) -> None:
 
 def export_tflite(wanted: FileRequest) -> None:
     """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata."""
-    built = build_keras(wanted.model)
+    built = _for_graphs(wanted.model)
     concrete = _logits(wanted.model, built).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
     if wanted.quantised:
@@ -60,6 +63,30 @@ def export_tflite(wanted: FileRequest) -> None:
         rows = wanted.calibration
         converter.representative_dataset = lambda: ([row[None]] for row in rows)
     wanted.path.write_bytes(with_metadata(converter.convert(), STATEMENT, wanted.statement))
+
+
+def export_tfjs(wanted: FileRequest) -> None:
+    """Write a graph model of TensorFlow.js."""
+    built = _for_graphs(wanted.model)
+    write_tfjs(wanted, _logits(wanted.model, built).get_concrete_function())
+
+
+def _for_graphs(model: Model) -> tf.keras.Model:
+    """Build a model for runtimes that know graphs alone: group norms of Keras weight each value by a mask of ones.
+
+    TensorFlow Lite cannot repeat what such a mask becomes, and TensorFlow.js has no gradient of it.
+    """
+    built = build_keras(model)
+    if not any(isinstance(layer, tf.keras.layers.GroupNormalization) for layer in built.layers):
+        return built
+    plain = tf.keras.models.clone_model(built, clone_function=_without_masks)
+    plain.set_weights(built.get_weights())
+    return plain
+
+
+def _without_masks(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    kind = PlainGroupNorm if isinstance(layer, tf.keras.layers.GroupNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
 
 
 def _of_keras(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
@@ -108,7 +135,7 @@ class _KerasFile:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
+        return target_gradients(partial(self._call, training=False), tf.constant(inputs), targets).numpy()
 
 
 class _SavedModel:
@@ -132,11 +159,18 @@ class _SavedModel:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(self._outputs, inputs, targets)
+        return target_gradients(self._outputs, tf.constant(inputs), targets).numpy()
 
     def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
         (found,) = self._call(tensor).values()
         return found
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Shuffle each variable in place; then restore."""
+        variables = list(self._call.variables)
+        with shuffled_in_place(variables, np.random.default_rng(seed)):
+            yield self
 
 
 class _LiteFile:
@@ -173,9 +207,11 @@ EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
     "keras": export_keras,
     "savedmodel": export_savedmodel,
     "tflite": export_tflite,
+    "tfjs": export_tfjs,
 }
 OPENERS: dict[str, Callable[..., Deployed]] = {
     "keras": _KerasFile,
     "savedmodel": _SavedModel,
     "tflite": _LiteFile,
+    "tfjs": TfjsModel,
 }

@@ -19,7 +19,13 @@ from trustml.attribution.noise import noise_sizes
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.tensorflow.class_batches import rows_at_once
 from trustml.backends.tensorflow.network import split_model
-from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
+from trustml.backends.tensorflow.own_targets import (
+    TargetColumn,
+    TargetFirst,
+    chunked_program,
+    examples_at_once,
+    mean_in_parts,
+)
 from trustml.data.dataset import Floats
 from trustml.models.graph import straight_until
 from trustml.models.layers import Architecture
@@ -28,18 +34,19 @@ from trustml.scenario import methods as m
 
 def saliency(model: tf.keras.Model, request: ExplainRequest, method: m.Saliency) -> Attributions:
     """tf-explain's vanilla gradients, which keep their sign."""
-    native = _explained(_gradients(model, VanillaGradients), request)
+    native = _explained(_gradients(model, VanillaGradients, rows_at_once(request)), request)
     return {"native": native, "completed": np.abs(native)} if method.absolute else {"native": native}
 
 
 def input_x_gradient(model: tf.keras.Model, request: ExplainRequest, method: m.InputXGradient) -> Attributions:
     """tf-explain's gradients times inputs."""
-    return {"native": _explained(_gradients(model, GradientsInputs), request)}
+    return {"native": _explained(_gradients(model, GradientsInputs, rows_at_once(request)), request)}
 
 
 def integrated_gradients(model: tf.keras.Model, request: ExplainRequest, method: m.IntegratedGradients) -> Attributions:
     """tf-explain's mean gradient on the path from zeros; completed by the factor (input - 0)."""
-    native = _explained(_mean_gradients(model, request.model.architecture, method.n_steps), request)
+    program = _mean_gradients(model, request.model.architecture, method.n_steps, rows_at_once(request))
+    native = _explained(program, request)
     return {"native": native, "completed": native * request.inputs}
 
 
@@ -49,11 +56,12 @@ def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.Smooth
     The latter is the mean that tf-explain's integrated gradients take, of noisy copies instead of a path.
     """
     samples, count = method.n_samples, len(request.inputs)
-    chunks = -(-count // examples_at_once(request.inputs.shape[1:], samples))
+    most = rows_at_once(request)
+    chunks = -(-count // examples_at_once(request.inputs.shape[1:], samples, most=most))
     at_once = -(-count // chunks)
-    program = _noisy_gradients(model, samples, at_once)
+    program = _noisy_gradients(model, samples, at_once, most)
     targets = request.targets.astype(np.int32)
-    block = at_once * max(1, rows_at_once(request) // (at_once * samples))
+    block = at_once * max(1, most // (at_once * samples))
     found = []
     for start in range(0, count, block):
         rows = slice(start, start + block)
@@ -125,17 +133,17 @@ def _explained(program: tf.types.experimental.GenericFunction, request: ExplainR
 
 
 @lru_cache(maxsize=8)
-def _gradients(model: tf.keras.Model, kind: type[VanillaGradients]) -> tf.types.experimental.GenericFunction:
+def _gradients(model: tf.keras.Model, kind: type[VanillaGradients], most: int) -> tf.types.experimental.GenericFunction:
     def of_chunk(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return kind.compute_gradients(inputs, TargetColumn(model, targets), 0)
 
     shape = model.input_shape[1:]
-    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, 1))
+    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, 1, most=most))
 
 
 @lru_cache(maxsize=8)
 def _mean_gradients(
-    model: tf.keras.Model, architecture: Architecture, n_steps: int
+    model: tf.keras.Model, architecture: Architecture, n_steps: int, most: int
 ) -> tf.types.experimental.GenericFunction:
     """tf-explain's integrated gradients; the points of the path are those of ``generate_interpolations``.
 
@@ -150,30 +158,41 @@ def _mean_gradients(
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             end = front(inputs)
-        begin = tf.cast(front(tf.zeros_like(inputs[:1])), tf.float64)[:, None]
+        begin, final = (tf.cast(part, tf.float64)[:, None] for part in (front(tf.zeros_like(inputs[:1])), end))
         inner = end.shape[1:]
-        step = tf.reshape(tf.range(n_steps, dtype=tf.float64), (1, n_steps, *[1] * len(inner)))
-        path = begin + (tf.cast(end, tf.float64)[:, None] - begin) * step / (
-            n_steps - 1
-        )  # in double precision, as there
-        rows = tf.cast(tf.reshape(path, (-1, *inner)), tf.float32)
-        network = TargetColumn(behind, tf.repeat(targets, n_steps))
-        mean = IntegratedGradients.get_integrated_gradients(rows, network, 0, n_steps)
+
+        def of_points(first: tf.Tensor, points: int) -> tf.Tensor:
+            numbers = tf.cast(first, tf.float64) + tf.range(points, dtype=tf.float64)
+            share = tf.reshape(numbers, (1, points, *[1] * len(inner))) / (n_steps - 1)  # in double precision, as there
+            rows = tf.cast(tf.reshape(begin + (final - begin) * share, (-1, *inner)), tf.float32)
+            network = TargetColumn(behind, tf.repeat(targets, points))
+            return IntegratedGradients.get_integrated_gradients(rows, network, 0, points)
+
+        mean = mean_in_parts(of_points, n_steps, most=most)
         return tape.gradient(end, inputs, output_gradients=mean)
 
-    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, n_steps))
+    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, n_steps, most=most))
 
 
 @lru_cache(maxsize=8)
-def _noisy_gradients(model: tf.keras.Model, samples: int, at_once: int) -> tf.types.experimental.GenericFunction:
+def _noisy_gradients(
+    model: tf.keras.Model, samples: int, at_once: int, most: int
+) -> tf.types.experimental.GenericFunction:
     """Mean gradients of noisy copies: of the cross-entropy, and of the logit; shape (n, 2, *x)."""
     softmax = tf.keras.Model(model.inputs, tf.keras.layers.Activation("softmax")(model.output))
+    shape = model.input_shape[1:]
 
     def of_chunk(noisy: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        own = tf.repeat(targets, samples)
-        native = SmoothGrad.get_averaged_gradients(noisy, TargetFirst(softmax, own), 0, samples)
-        completed = IntegratedGradients.get_integrated_gradients(noisy, TargetColumn(model, own), 0, samples)
-        return tf.stack([native, completed], axis=1)
+        apart = tf.reshape(noisy, (-1, samples, *shape))
 
-    shape = model.input_shape[1:]
+        def of_copies(first: tf.Tensor, copies: int) -> tf.Tensor:
+            rows, own = noisy, tf.repeat(targets, copies)
+            if copies < samples:
+                rows = tf.ensure_shape(tf.reshape(apart[:, first : first + copies], (-1, *shape)), (copies, *shape))
+            native = SmoothGrad.get_averaged_gradients(rows, TargetFirst(softmax, own), 0, copies)
+            completed = IntegratedGradients.get_integrated_gradients(rows, TargetColumn(model, own), 0, copies)
+            return tf.stack([native, completed], axis=1)
+
+        return mean_in_parts(of_copies, samples, most=most)
+
     return chunked_program(of_chunk, shape, rows_per_example=samples, at_once=at_once, padded=True)

@@ -19,7 +19,21 @@ from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import UsageError
 from trustml.models.keras_files import WEIGHTS, read_keras_file
+from trustml.models.native import Lent
 from trustml.record.files import arrays_digest
+
+
+@contextmanager
+def shuffled_in_place(variables: list[tf.Variable], generator: np.random.Generator) -> Iterator[None]:
+    """Shuffle the values of each variable for as long as the context lasts."""
+    before = [np.array(variable) for variable in variables]
+    try:
+        for variable, values in zip(variables, before, strict=True):
+            variable.assign(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
+        yield
+    finally:
+        for variable, values in zip(variables, before, strict=True):
+            variable.assign(values)
 
 
 class KerasLiveModel:
@@ -55,16 +69,8 @@ class KerasLiveModel:
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
         """Shuffle the trained weights in place, because a copy of a subclassed model cannot be had; then restore."""
-        generator = np.random.default_rng(seed)
-        variables = list(self._model.trainable_weights)
-        before = [np.array(variable) for variable in variables]
-        try:
-            for variable, values in zip(variables, before, strict=True):
-                variable.assign(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
+        with shuffled_in_place(list(self._model.trainable_weights), np.random.default_rng(seed)):
             yield self
-        finally:
-            for variable, values in zip(variables, before, strict=True):
-                variable.assign(values)
 
     def digest(self) -> str:
         """Identify the model by its weights in their order: their names count how many layers a process has made."""
@@ -80,6 +86,27 @@ class KerasLiveModel:
 def live_model(model: Any) -> LiveModel:
     """Wrap a Keras model."""
     return KerasLiveModel(model)
+
+
+class _FlatOutputs(tf.keras.Model):
+    """A model whose outputs are (n, c), and whose inputs come with their channels last."""
+
+    def __init__(self, model: Any, *, channels_first: bool) -> None:
+        super().__init__()
+        self.model, self._channels_first = model, channels_first
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Outputs (n, c), in evaluation mode."""
+        if self._channels_first:
+            inputs = tf.transpose(inputs, (0, 3, 1, 2))
+        outputs = _tensor_of(self.model(inputs, training=False))
+        size = int(np.prod(outputs.shape[1:]))
+        return tf.reshape(outputs, (-1, size))
+
+
+def lent_model(model: Any, *, channels_first: bool) -> Lent:
+    """Lend a Keras model, which is called with ``training=False``."""
+    return Lent(make=lambda: _FlatOutputs(model, channels_first=channels_first))
 
 
 def load_keras(path: Path) -> Any:

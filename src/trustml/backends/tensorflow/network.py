@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from trustml.attribution.passes import MOST_ROWS, rows_of_pass
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.native import own_model, own_variables
 from trustml.backends.tensorflow.own_layers import GlobalMean, LossOfEach, Pad, RMSNormalization, WindowConvolution
@@ -65,6 +66,8 @@ from trustml.models.weights import Weights
 
 Rows: TypeAlias = Callable[..., tf.Tensor]
 """From rows of values to rows of values."""
+Gradients: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""From inputs and targets to gradients."""
 _ACTIVATIONS = {ReLU: "relu", GELU: "gelu", SiLU: "swish", Softplus: "softplus", Tanh: "tanh", Sigmoid: "sigmoid"}
 _KERAS_NAMES = {
     "kernel": "kernel",
@@ -181,6 +184,13 @@ class KerasNetwork:
 
     def __init__(self, model: Model) -> None:
         self._model = build_keras(model)
+        self._gradients: Gradients = lambda inputs, targets: target_gradients(self._call, inputs, targets)
+        own = native_of(model.architecture) is not None
+        if not own and rows_of_pass(model.architecture, model.input_shape) < MOST_ROWS:  # tracing takes seconds
+            shape = tf.TensorSpec((None, *model.input_shape), tf.float32)
+            self._gradients = tf.function(
+                self._gradients, input_signature=(shape, tf.TensorSpec((None,), tf.int64)), autograph=False
+            )
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""
@@ -188,17 +198,23 @@ class KerasNetwork:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(lambda tensor: self._model(tensor, training=False), inputs, targets)
+        return self._gradients(tf.constant(inputs, tf.float32), tf.constant(targets, tf.int64)).numpy()
+
+    def _call(self, tensor: tf.Tensor) -> tf.Tensor:
+        return self._model(tensor, training=False)
 
 
-def target_gradients(call: Callable[[tf.Tensor], tf.Tensor], inputs: Floats, targets: Ints) -> Floats:
-    """Gradient of each example's target logit with respect to that example's input."""
-    tensor = tf.constant(inputs)
+def target_gradients(call: Callable[[tf.Tensor], tf.Tensor], tensor: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Gradient of each example's target logit with respect to that example's input.
+
+    Called as it is, TensorFlow keeps all that a pass makes: four times what a graph of the same does, through a
+    ResNet-18.
+    """
     with tf.GradientTape() as tape:
         tape.watch(tensor)
         chosen = tf.reduce_sum(tf.gather(call(tensor), targets, axis=1, batch_dims=1))
     # of token ids there is none: what is looked up does not change between them
-    return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+    return tf.convert_to_tensor(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:

@@ -60,6 +60,23 @@ class LossOfEach(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
+class PlainGroupNorm(tf.keras.layers.GroupNormalization):
+    """Group normalisation over all values, without a mask of ones."""
+
+    def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
+        """Shape of the inputs."""
+        *places, channels = inputs.shape[1:]
+        split = [self.groups, channels // self.groups]
+        grouped = tf.reshape(inputs, [-1, *places, *split])
+        axes = [*range(1, len(places) + 1), len(places) + 2]
+        centred = grouped - tf.reduce_mean(grouped, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), axes, keepdims=True)
+        normalised = centred * tf.math.rsqrt(variance + self.epsilon)
+        scaled = normalised * tf.reshape(self.gamma, split) + tf.reshape(self.beta, split)
+        return tf.reshape(scaled, [-1, *places, channels])
+
+
+@tf.keras.utils.register_keras_serializable("trustml")
 class RMSNormalization(tf.keras.layers.Layer):
     """Divide by the root mean square over the last axis, and scale."""
 

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 ChunkFunction: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From rows (k * r, *x) and their examples' targets (k,) to a value for each example, (k, ...)."""
+PartFunction: TypeAlias = Callable[[tf.Tensor, int], tf.Tensor]
+"""From the number of the first row of each example, and how many rows there are, to the mean over them, (k, ...)."""
 
 _VALUES_IN_CACHE = 1 << 18
 _FEWEST_ROWS, _MOST_ROWS = 16, 1024
@@ -58,10 +60,35 @@ class TargetFirst:
         return tf.gather(self._model(rows, training=False), order, axis=1, batch_dims=1)
 
 
-def examples_at_once(shape: tuple[int, ...], rows_per_example: int) -> int:
-    """Examples of `shape` whose rows fit the cache together; 1 at the least."""
-    rows = min(max(_VALUES_IN_CACHE // math.prod(shape), _FEWEST_ROWS), _MOST_ROWS)
+def examples_at_once(shape: tuple[int, ...], rows_per_example: int, *, most: int) -> int:
+    """Examples of `shape` whose rows fit the cache together, and are no more than `most`; 1 at the least."""
+    rows = min(max(_VALUES_IN_CACHE // math.prod(shape), _FEWEST_ROWS), _MOST_ROWS, most)
     return max(1, rows // rows_per_example)
+
+
+def mean_in_parts(of_part: PartFunction, count: int, *, most: int) -> tf.Tensor:
+    """Mean over `count` rows of an example, at most `most` of them together: the mean of means of parts.
+
+    Parameters
+    ----------
+    of_part : PartFunction
+    count, most : int
+    """
+    if count <= most:
+        return of_part(tf.constant(0), count)
+    size = -(-count // -(-count // most))
+    whole, rest = divmod(count, size)
+    # a part begins when the one before it is done, and its memory is free
+    total = size * tf.foldl(
+        lambda total, number: total + of_part(number * size, size),
+        tf.range(1, whole),
+        of_part(tf.constant(0), size),
+        parallel_iterations=1,
+    )
+    if rest:
+        with tf.control_dependencies([total]):
+            total += rest * of_part(tf.constant(whole * size), rest)
+    return total / count
 
 
 def chunked_program(

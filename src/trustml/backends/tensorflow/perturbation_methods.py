@@ -7,7 +7,7 @@ will do: the reference is then zero.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import cv2
@@ -45,14 +45,15 @@ def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusio
     shrink = np.linalg.pinv(cv2.resize(np.eye(small), (small, rows)))
     native, completed = np.zeros((2, *request.inputs.shape[:3]), np.float64)
     whole = _target_logits(model, request, request.inputs).astype(np.float64)
-    at_once = max(1, _ROWS_IN_CACHE // small**2)
+    at_once = max(1, min(_ROWS_IN_CACHE // small**2, rows_at_once(request)))
     for start in range(0, len(whole), at_once):
         block = slice(start, start + at_once)
         examples, baselines = request.inputs[block].astype(np.float64), request.baseline[block].astype(np.float64)
         targets = request.targets[block].astype(np.int32)
-        native[block] = _sensitivity_maps(model, examples, np.zeros_like(examples), targets, side)
+        maps = partial(_sensitivity_maps, model, targets=targets, side=side, rows=rows_at_once(request))
+        native[block] = maps(examples, np.zeros_like(examples))
         shift = baselines - _FILL
-        shifted = _sensitivity_maps(model, examples - shift, shift, targets, side)
+        shifted = maps(examples - shift, shift)
         falls = shrink @ shifted @ shrink.T - 1 + whole[block, None, None]
         completed[block] = np.kron(falls, np.ones((1, side, side)))[:, :rows, :columns]
     return {
@@ -150,36 +151,40 @@ class _Answers:
 
 
 def _sensitivity_maps(
-    model: tf.keras.Model, examples: np.ndarray, shift: np.ndarray, targets: np.ndarray, side: int
+    model: tf.keras.Model, examples: np.ndarray, shift: np.ndarray, *, targets: np.ndarray, side: int, rows: int
 ) -> np.ndarray:
     """tf-explain's maps of several examples (n, rows, columns, channels), each for its target; (n, rows, columns).
 
-    tf-explain occludes all examples with each patch at one time, as if they were channels of one image, and makes its
-    map of each from the logits of one large batch. The model takes what it shows plus `shift`.
+    tf-explain occludes a blank image with each patch, which shows where they are, and makes its map of each example
+    from logits. The model takes what it shows plus `shift`, about `rows` of them at a time.
     """
     library, recorder = OcclusionSensitivity(), _Recorder()
-    library.get_sensitivity_map(recorder, np.moveaxis(examples, 0, 2), 0, side)
-    logits = _patched_logits(model)(recorder.patched, np.moveaxis(shift, 0, 2), targets).numpy().astype(np.float64)
+    library.get_sensitivity_map(recorder, np.zeros((*examples.shape[1:3], 1), np.float32), 0, side)
+    hidden, at_once, program = recorder.patched > 0, max(1, rows // len(examples)), _patched_logits(model)
+    parts = [program(hidden[at : at + at_once], examples, shift, targets) for at in range(0, len(hidden), at_once)]
+    logits = np.concatenate(parts).astype(np.float64)
     blank = np.zeros((*examples.shape[1:3], 0))  # what is occluded does not matter any more
     return np.stack([library.get_sensitivity_map(_Answers(of_one[:, None]), blank, 0, side) for of_one in logits.T])
 
 
 @lru_cache(maxsize=4)
 def _patched_logits(model: tf.keras.Model) -> tf.types.experimental.GenericFunction:
-    """Logits (p, n) of the targets (n,) of images (p, rows, columns, n, channels) in float64, plus a shift."""
+    """Logits (p, n) of the targets (n,) of images (n, rows, columns, channels) hidden p ways, plus a shift."""
     rows, columns, channels = model.input_shape[1:]
+    images = tf.TensorSpec((None, rows, columns, channels), tf.float64)
 
     @tf.function(
         input_signature=(
-            tf.TensorSpec((None, rows, columns, None, channels), tf.float64),
-            tf.TensorSpec((rows, columns, None, channels), tf.float64),
+            tf.TensorSpec((None, rows, columns, 1), tf.bool),
+            images,
+            images,
             tf.TensorSpec((None,), tf.int32),
         ),
         autograph=False,
     )
-    def logits(patched: tf.Tensor, shift: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        images = tf.transpose(tf.cast(patched + shift, tf.float32), (0, 3, 1, 2, 4))
-        found = model(tf.reshape(images, (-1, rows, columns, channels)), training=False)
+    def logits(hidden: tf.Tensor, examples: tf.Tensor, shift: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        shown = tf.where(hidden[:, None], tf.constant(_FILL, tf.float64), examples) + shift
+        found = model(tf.cast(tf.reshape(shown, (-1, rows, columns, channels)), tf.float32), training=False)
         shaped = tf.reshape(found, (-1, tf.shape(targets)[0], found.shape[1]))
         return tf.gather(shaped, tf.tile(targets[None], (tf.shape(shaped)[0], 1)), axis=2, batch_dims=2)
 

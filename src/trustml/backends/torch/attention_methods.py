@@ -32,7 +32,7 @@ def attention_rollout(module: nn.Module, request: ExplainRequest, method: m.Atte
             values = _walk(nodes, layers, to_input(inputs))
         return {name: from_input(values[name]) for name in names}
 
-    return {"native": rollout(request.model.architecture, request.inputs, outputs)}
+    return {"native": rollout(request.model.architecture, request.inputs, outputs, rows=request.rows)}
 
 
 def transformer_lrp(module: nn.Module, request: ExplainRequest, method: m.TransformerLRP) -> Attributions:

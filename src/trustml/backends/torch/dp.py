@@ -7,13 +7,10 @@ at 5.77 standard deviations (:mod:`trustml.backends.torch.noise`).
 
 from __future__ import annotations
 
-from typing import cast
-
-import numpy as np
 import torch
 
 from trustml.backends.contract import Model
-from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.modes import choose_mode
@@ -22,11 +19,10 @@ from trustml.backends.torch.network import (
     load_weights,
     read_weights,
     rows_to_torch,
-    to_input,
-    to_labels,
 )
 from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_generator
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
+from trustml.backends.torch.ranks import Ranks, clip_block
 from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
@@ -46,7 +42,19 @@ class OpacusTrainer:
             generator=self._generator,
             device=current_device(),
         )
-        self._rows = settings.block_rows(most=self._clipper.most_examples)
+        self._rows = settings.block_rows(most=self._clipper.most_examples, multiple=max(1, settings.devices))
+        self._ranks = (
+            Ranks(
+                model,
+                settings,
+                clipper=self._clipper,
+                mode=self._choice.name,
+                dropout_seed=dropout_seed,
+                rows=self._rows,
+            )
+            if settings.devices > 1
+            else None
+        )
         self._names = list(model.weights)
         self._sums: list[torch.Tensor] | None = None
 
@@ -118,14 +126,9 @@ class OpacusTrainer:
         restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
 
     def _clip_block(self, inputs: Floats, labels: LabelArray, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
-        examples, copies = inputs.shape[:2]
-        inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
-        return self._clipper.clip(
-            to_input(inputs.reshape(-1, *inputs.shape[2:])),
-            to_labels(cast(LabelArray, np.repeat(labels, copies, axis=0)) if copies > 1 else labels),
-            examples=examples,
-            clipping_norm=clipping_norm,
-        )
+        if self._ranks is not None:
+            return self._ranks.clip(inputs, labels, clipping_norm=clipping_norm)
+        return clip_block(self._clipper, inputs, labels, rows=self._rows, clipping_norm=clipping_norm)
 
     def _add(self, sums: list[torch.Tensor]) -> None:
         if self._sums is None:

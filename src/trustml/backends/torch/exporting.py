@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,15 @@ from trustml.backends.contract import Deployed, FileRequest
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import build_module, from_input, target_gradients, to_input
 from trustml.data.dataset import Floats, Ints
+from trustml.models.deployed_files import refuse_deployed_file
 from trustml.models.exported import STATEMENT
-from trustml.models.onnx_files import holds_eight_bits, refuse_onnx_file
+from trustml.models.node_runtime import NodeModel, added_folder
+from trustml.models.onnx_files import holds_eight_bits, read_metadata, refuse_onnx_file, shuffled_weights
 from trustml.models.pt2_files import read_pt2_file
+
+_MOST_ROWS = 256
+"""Rows that a program of ExecuTorch takes at once: its memory is planned before it runs."""
+_STATEMENT_METHOD = "trustml_statement"
 
 
 def export_pt2(wanted: FileRequest) -> None:
@@ -62,6 +70,24 @@ def export_onnx(wanted: FileRequest) -> None:
     onnx.save(made, wanted.path)
 
 
+def export_executorch(wanted: FileRequest) -> None:
+    """Write a program of ExecuTorch, lowered to XNNPACK; images go in channels-first, up to :data:`_MOST_ROWS` at once.
+
+    The statement is what a second, constant method gives.
+    """
+    _see_executorch()
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    module = build_module(wanted.model).eval().to(memory_format=torch.contiguous_format).cpu()
+    example = _in_order(_channels_first(np.zeros((2, *wanted.model.input_shape), np.float32)))
+    batch = ({0: torch.export.Dim("batch", min=1, max=_MOST_ROWS)},)
+    program = torch.export.export(module, (example,), dynamic_shapes=batch)
+    inside = {_STATEMENT_METHOD: wanted.statement}
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=inside)
+    wanted.path.write_bytes(lowered.to_executorch().buffer)
+
+
 class TorchProgram:
     """See :class:`trustml.backends.contract.Deployed`: a program of ``torch.export``."""
 
@@ -83,6 +109,22 @@ class TorchProgram:
         """Gradient of the target logit, shape (n, *x)."""
         return self._from_input(target_gradients(self._module, self._to_input(inputs), targets))
 
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Shuffle each parameter in place; then restore."""
+        generator, parameters = np.random.default_rng(seed), list(self._module.parameters())
+        before = [parameter.detach().clone() for parameter in parameters]
+        try:
+            with torch.no_grad():
+                for parameter in parameters:
+                    order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
+                    parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+            yield self
+        finally:
+            with torch.no_grad():
+                for parameter, values in zip(parameters, before, strict=True):
+                    parameter.copy_(values)
+
 
 class OnnxFile:
     """See :class:`trustml.backends.contract.Deployed`: what onnxruntime computes, without gradients."""
@@ -95,7 +137,8 @@ class OnnxFile:
 
         refuse_onnx_file(path)
         self.rounded = holds_eight_bits(path)
-        self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        self._content = path.read_bytes()
+        self._session = onnxruntime.InferenceSession(self._content, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.statement = self._session.get_modelmeta().custom_metadata_map.get(STATEMENT, "")
 
@@ -106,6 +149,67 @@ class OnnxFile:
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Raise: onnxruntime has no gradients."""
         raise NotImplementedError("onnxruntime computes no gradients")
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Give answers of a file whose weights are shuffled, each by itself."""
+        import onnxruntime
+
+        before = self._session
+        content = shuffled_weights(self._content, np.random.default_rng(seed))
+        try:
+            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            yield self
+        finally:
+            self._session = before
+
+
+class OnnxInBrowser:
+    """See :class:`trustml.backends.contract.Deployed`: what ONNX Runtime's build for WebAssembly computes in node."""
+
+    gradients = False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._laid_out = np.ascontiguousarray if as_given else _channels_first
+        refuse_onnx_file(path)
+        self.rounded, self.statement = holds_eight_bits(path), read_metadata(path, STATEMENT)
+        self._model = NodeModel("onnx", path)
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return self._model.ask(self._laid_out(inputs))
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: ONNX Runtime has no gradients."""
+        raise NotImplementedError("ONNX Runtime computes no gradients")
+
+
+class ExecutorchProgram:
+    """See :class:`trustml.backends.contract.Deployed`: what ExecuTorch computes, without gradients."""
+
+    gradients, rounded = False, False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._laid_out = np.ascontiguousarray if as_given else _channels_first
+        _see_executorch()
+        from executorch.runtime import Runtime, Verification
+
+        refuse_deployed_file(path)  # its operators are those built in, and none reads or writes a file
+        self._content = path.read_bytes()  # the program reads from these very bytes as long as it lives
+        self._program = Runtime.get().load_program(self._content, verification=Verification.InternalConsistency)
+        named = _STATEMENT_METHOD in self._program.method_names
+        self.statement = str(self._program.load_method(_STATEMENT_METHOD).execute([])[0]) if named else ""
+        self._method = self._program.load_method("forward")
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        rows = self._laid_out(inputs)
+        parts = [rows[start : start + _MOST_ROWS] for start in range(0, len(rows), _MOST_ROWS)]
+        return np.concatenate([self._method.execute([_in_order(part)])[0].numpy().copy() for part in parts])
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: ExecuTorch has no gradients."""
+        raise NotImplementedError("ExecuTorch computes no gradients")
 
 
 class _Calibration:
@@ -118,6 +222,13 @@ class _Calibration:
         """Give one example; None after the last."""
         row = next(self._rows, None)
         return None if row is None else {"inputs": row[None]}
+
+
+def _see_executorch() -> None:
+    """See the packages of ExecuTorch, which lie beside the environment and behind all that is in it."""
+    folder = str(added_folder("executorch"))
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _as_given(inputs: Floats) -> torch.Tensor:
@@ -133,5 +244,20 @@ def _channels_first(inputs: Floats) -> Floats:
     return np.ascontiguousarray(moved, np.float32)
 
 
-EXPORTERS: dict[str, Callable[[FileRequest], None]] = {"pt2": export_pt2, "onnx": export_onnx}
-OPENERS: dict[str, Callable[..., Deployed]] = {"pt2": TorchProgram, "onnx": OnnxFile}
+def _in_order(inputs: Floats) -> torch.Tensor:
+    """Give a tensor whose strides are those of its shape, also along axes of one entry: ExecuTorch goes by them."""
+    return torch.from_numpy(np.ascontiguousarray(inputs).ravel().reshape(inputs.shape))
+
+
+EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
+    "pt2": export_pt2,
+    "onnx": export_onnx,
+    "onnx-web": export_onnx,
+    "executorch": export_executorch,
+}
+OPENERS: dict[str, Callable[..., Deployed]] = {
+    "pt2": TorchProgram,
+    "onnx": OnnxFile,
+    "onnx-web": OnnxInBrowser,
+    "executorch": ExecutorchProgram,
+}

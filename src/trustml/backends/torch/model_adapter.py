@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
+from trustml.models.native import Lent
 from trustml.record.files import arrays_digest
 
 
@@ -152,6 +154,43 @@ def by_parts(model: Any, parts: tuple[str, ...]) -> Any:
 def live_model(model: Any) -> LiveModel:
     """Wrap a ``torch.nn.Module``."""
     return TorchLiveModel(model)
+
+
+class _FlatOutputs(nn.Module):
+    """A module whose outputs are (n, c), and whose inputs come with their channels first."""
+
+    def __init__(self, module: nn.Module, *, channels_first: bool) -> None:
+        super().__init__()
+        self.module, self._channels_first = module, channels_first
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (n, c)."""
+        if inputs.ndim == 4 and not self._channels_first:
+            inputs = inputs.permute(0, 2, 3, 1)
+        outputs = _tensor_of(self.module(inputs))
+        return outputs.reshape(len(outputs), -1)
+
+
+def lent_model(model: nn.Module, *, channels_first: bool) -> Lent:
+    """Lend a copy of a module, in evaluation mode and float32.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be copied.
+    """
+
+    def make() -> nn.Module:
+        try:
+            copied = copy.deepcopy(model)
+        except Exception as error:  # whatever a stranger's module raises
+            raise UsageError(
+                f"model: a {type(model).__name__} could not be copied ({type(error).__name__}); give a function of "
+                "inputs, for methods that ask for outputs alone"
+            ) from None
+        return _FlatOutputs(copied, channels_first=channels_first).eval()
+
+    return Lent(make=make)
 
 
 @contextmanager

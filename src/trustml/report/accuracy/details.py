@@ -12,6 +12,7 @@ from trustml.measures.evidence import Evidence
 from trustml.models.tasks import Regression
 from trustml.record.schema import JobRecord
 from trustml.report.accuracy import figures
+from trustml.report.accuracy.examples import projection_frame, projection_points
 from trustml.report.accuracy.frames import class_frame, confusion_frame, reliability_frame
 from trustml.report.accuracy.scores import error_frame, mistakes_frame, predicted_frame, score_curves, threshold_frame
 
@@ -28,13 +29,13 @@ class Detail:
     title : str
     caption : str
         How it is read.
-    chart : LayerChart or None
+    chart : LayerChart or Chart or None
     cells : DataFrame or None
     """
 
     title: str
     caption: str
-    chart: alt.LayerChart | None = None
+    chart: alt.LayerChart | alt.Chart | None = None
     cells: pd.DataFrame | None = None
 
 
@@ -57,6 +58,16 @@ def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
             title="Confusion matrix",
             caption="Numbers are held-out examples, colours shares of the true class.",
             chart=figures.confusion_matrix(confused, title="what was answered for each class"),
+        )
+    projected = projection_frame(evidence, record)
+    if projected is not None:
+        points, share = projected
+        yield Detail(
+            title="Outputs in two dimensions",
+            caption=f"Logits of {len(points):,} held-out examples in the two directions in which they differ most "
+            f"(PCA, {share:.0%} of their variance); hollow and larger where the answer is wrong. What differs in other "
+            "directions lies on top of each other here.",
+            chart=projection_points(points, title="outputs, projected"),
         )
     curves = score_curves(evidence, record)
     if curves is not None:

@@ -53,7 +53,7 @@ def strongest_frame(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def remembered_frame(table: pd.DataFrame) -> pd.DataFrame:
-    """What models of texts remember word for word, beside what they say of texts that they were not trained on.
+    """What models remember of what they were trained on, beside what they say of what they were not.
 
     Returns
     -------

@@ -22,7 +22,8 @@ _IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainabl
 
 REMEMBERED = (
     "exposure in bits: 1.44 is what a sequence has that is not remembered; extracted: the share of texts that the "
-    "model goes on with word for word; 'not trained on' is the control"
+    "model goes on with word for word; guessed column: the share of rows whose value comes out; 'not trained on' is "
+    "the control"
 )
 
 
@@ -36,7 +37,7 @@ def print_attacks(out: Console, table: pd.DataFrame) -> None:
         _print_audits(out, audits)
     remembered = remembered_cells(table)
     if not remembered.empty:
-        _print_cells(out, remembered, title="remembered word for word: canary sequences and training texts")
+        _print_cells(out, remembered, title="remembered: canary sequences, training texts, columns of training rows")
         out.print(REMEMBERED, soft_wrap=True, markup=False)
 
 
@@ -66,7 +67,7 @@ def membership_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def remembered_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """What models of texts remember, in cells ready to be shown and to be sorted; empty where nobody looked."""
+    """What models remember, in cells ready to be shown and to be sorted; empty where nobody looked."""
     import pandas as pd
 
     found = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import AuditRecord, Finding
+from trustml.measures.measure import of_family
 from trustml.report.audit.groups import numbered
 from trustml.report.audit.words import claim_rows, finding_ranges, stated
 
@@ -36,6 +37,17 @@ class FrameworkFacts:
         """Numbers of the findings of these checks, of all without any; a check that was not made is no evidence."""
         made = ((number, one) for number, one in self.findings if one.severity != "not checked")
         return finding_ranges(number for number, finding in made if finding.check in checks or not checks)
+
+    def remembered(self, *measures: str) -> str:
+        """Numbers of the findings on what models remember, by their measures."""
+        rules = {f"membership.{measure}" for measure in measures}
+        return finding_ranges(number for number, one in self.findings if one.rule in rules)
+
+    def inferred(self) -> str:
+        """Numbers of the findings of attacks on membership alone."""
+        others = {f"membership.{measure}" for measure in of_family("remembered")}
+        made = ((number, one) for number, one in self.findings if one.severity != "not checked")
+        return finding_ranges(number for number, one in made if one.check == "membership" and one.rule not in others)
 
 
 def framework_facts(record: AuditRecord) -> FrameworkFacts:

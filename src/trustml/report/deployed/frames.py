@@ -12,7 +12,7 @@ from trustml.measures.measure import of_family, shown_in
 
 def deployed_frame(table: pd.DataFrame) -> pd.DataFrame:
     """Give a line for every exported file: model, file, and a column a measure; empty where nothing was exported."""
-    rows = table[table.measure.isin(list(of_family("deployed"))) & (table.job != "")]
+    rows = table[table.measure.isin([*of_family("deployed"), *of_family("deployed attacks")]) & (table.job != "")]
     measures = {name: one for name, one in shown_in("deployed").items() if name in set(rows.measure)}
     lines = []
     for (model, file), cell in rows.groupby(["model", "subject"], sort=False):

@@ -21,7 +21,7 @@ from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import explain_id, short_model
 from trustml.record.array_names import arrays_below
 from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
-from trustml.record.schema import JobRecord, MethodRecord, task_of
+from trustml.record.schema import JobRecord, Manifest, MethodRecord, task_of
 from trustml.record.store import HELDOUT, RunDirectory, job_record
 from trustml.report.explanations.selection import (
     PanelRequest,
@@ -226,7 +226,9 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         panels=tuple(
             panel
             for record, done in explained_by(run, wanted)
-            for panel in _panels(run, record, done, wanted.example, classes=_classes(run, record, wanted.example, true))
+            for panel in _panels(
+                run, record, done, wanted.example, classes=_classes(run, manifest, record, wanted.example, true)
+            )
         ),
     )
 
@@ -312,9 +314,8 @@ def features_table(found: ExplainedExample) -> Table:
     return table
 
 
-def _classes(run: RunDirectory, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
+def _classes(run: RunDirectory, manifest: Manifest, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
     """Say what is explained; `true` is the label behind an axis of one example."""
-    manifest = run.manifest()
     task, names = explained_task(task_of(manifest)), manifest.data.class_names
     arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits", "targets"))
     outputs, explained = arrays["logits"][example : example + 1], int(arrays["targets"][example])

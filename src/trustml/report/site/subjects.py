@@ -11,6 +11,7 @@ from trustml.compare.table import fact_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_jobs
 from trustml.measures.measure import MEASURES, leading, shown_in
+from trustml.models.tasks import facts_of
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.curves import read_curves
@@ -18,6 +19,7 @@ from trustml.report import figures
 from trustml.report.accuracy import figures as accuracy_figures
 from trustml.report.accuracy.details import details_of
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
+from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
 from trustml.report.attacks import figures as attack_figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, thinned
 from trustml.report.attacks.tables import REMEMBERED, audit_cells, membership_cells, remembered_cells
@@ -53,6 +55,14 @@ def model_sections(run: RunShown) -> tuple[Section, ...]:
     """Which classes models confuse, how sure they are, and whom they serve worse."""
     evidence = Evidence(run.directory)
     found = [_slices(run, column) for column in slice_columns(run.table)]
+    learned = learning_frame(evidence)
+    if len(learned):
+        section = Section(title="While they trained")
+        for of in ("loss", "score"):
+            for chart in learning_lines(learned, of=of, score=facts_of(evidence.task).score):
+                section.show(chart.properties(width=_SMALL), f"{of} in training, {chart.title}")
+        section.say(CAPTION, tone="soft")
+        found.append(section)
     records = judged_models(evidence)
     for record in records[:_METHODS]:
         section, name = Section(title=f"Model {short_model(record.id)}"), short_model(record.id)
@@ -174,7 +184,7 @@ def attack_sections(run: RunShown) -> tuple[Section, ...]:
         curves_shown.say("Logarithmic axes; guessing is dashed. No epsilon covers these curves.", tone="soft")
     if not curves_shown.parts[1:]:
         curves_shown.parts.clear()
-    remembered, cells = Section(title="Remembered word for word"), remembered_cells(run.table)
+    remembered, cells = Section(title="Remembered"), remembered_cells(run.table)
     if not cells.empty:
         remembered.tabulate(cells)
         remembered.say(REMEMBERED, tone="soft")

@@ -6,10 +6,8 @@ import itertools
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from trustml.attribution.asking import Bools, Doubles
 
 _LASSO_SWEEPS = 2000
 _LASSO_TOLERANCE = 1e-9

@@ -1,0 +1,190 @@
+"""The files by which launcher and node speak: ``private/places/<job>.<token>/`` of the run directory.
+
+They are on storage that both see, or the job is not started: the node shows that it read the launcher's token, and the
+launcher that it read the node's answer. Each ticket is used once, by whoever makes ``claimed`` first; an engine that
+starts a command again finds it used. Nothing that is alive is told by a clock, as those of two machines differ: both
+sides write a growing number, and look whether the other's still grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from trustml.errors import UsageError
+from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
+from trustml.record.provenance import NodeRecord
+from trustml.record.schema import JobStatus
+from trustml.record.store import RunDirectory
+
+FOLDER = "private/places"
+TICKET, CLAIMED, ANSWER, ENDED = "ticket.json", "claimed", "answer.json", "ended.json"
+LAUNCHER_BEAT, NODE_BEAT, STOP = "launcher.beat", "node.beat", "stop"
+BEAT_SECONDS = 2.0
+LOST_SECONDS = 120.0
+"""After so long without a sign of the other side it is given up: longer than file systems of clusters keep old news."""
+_Read = TypeVar("_Read")
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is to do.
+
+    Parameters
+    ----------
+    token : str
+        Random; the command that the node is started by holds its SHA-256.
+    version : str
+        Of trustml, which must be the same on both sides.
+    job, backend : str
+    private : bool
+        Whether the job charges a ledger.
+    variables : dict
+        For the worker.
+    timeout : float
+        Seconds.
+    memory : int
+        Bytes; 0 for no limit.
+    """
+
+    token: str
+    version: str
+    job: str
+    backend: str
+    private: bool
+    variables: dict[str, str]
+    timeout: float
+    memory: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says when it begins.
+
+    Parameters
+    ----------
+    token : str
+        The ticket's.
+    node : NodeRecord
+    """
+
+    token: str
+    node: NodeRecord
+
+
+class EndedOnNode(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker ended, as its node saw it; see :class:`trustml.launch.process.Ended`."""
+
+    status: JobStatus
+    reason: str
+    seconds: float = 0.0
+    peak_memory: int = 0
+    exit_code: int | None = None
+    stderr_tail: tuple[str, ...] = ()
+    samples: tuple[tuple[float, int, float], ...] = ()
+
+
+def fingerprint(token: str) -> str:
+    """Of a token, as the command of a node holds it: others may see the command."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def issue(run: RunDirectory, ticket: Ticket) -> Path:
+    """Write a ticket and give its folder."""
+    folder = run.file(f"{FOLDER}/{ticket.job}.{ticket.token[:8]}")
+    folder.mkdir(parents=True, mode=0o700)
+    write_atomic(folder / TICKET, msgspec.json.encode(ticket), private=True)
+    return folder
+
+
+def new_token() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+def claim(folder: Path) -> bool:
+    """Take a ticket, once; False if somebody took it before."""
+    try:
+        os.close(os.open(folder / CLAIMED, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Write one of these files."""
+    write_atomic(path, msgspec.json.encode(value), private=True)
+
+
+def read(path: Path, kind: type[_Read]) -> _Read | None:
+    """Read one of these files; None where it is not there or damaged."""
+    try:
+        return msgspec.json.decode(plain_bytes(path), type=kind)
+    except UNREADABLE:
+        return None
+
+
+class Pulse:
+    """A number that grows in one file, as long as its writer lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._count, self._written = path, 0, 0.0
+
+    def beat(self) -> None:
+        """Write the next number, if it is time."""
+        now = time.monotonic()
+        if self._count and now - self._written < BEAT_SECONDS:
+            return
+        self._count, self._written = self._count + 1, now
+        # Over itself, unsynchronised: a reader that sees half of it sees another number, which is all it asks.
+        self._path.write_bytes(str(self._count).encode())
+
+
+class Listener:
+    """Looks whether the number of another side still grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen, self._heard, self._looked = path, b"", time.monotonic(), 0.0
+
+    def silence(self) -> float:
+        """Seconds since it last changed, by this machine's clock."""
+        now = time.monotonic()
+        if now - self._looked >= BEAT_SECONDS / 4:
+            self._looked = now
+            try:
+                seen = plain_bytes(self._path)
+            except OSError:
+                seen = b""
+            if seen != self._seen:
+                self._seen, self._heard = seen, now
+        return now - self._heard
+
+
+def require_nobody(run: RunDirectory, *, patience: float = 3 * BEAT_SECONDS) -> None:
+    """Take back tickets of earlier launchers that nobody used, and refuse if a node still works for one.
+
+    Raises
+    ------
+    UsageError
+    """
+    places = run.file(FOLDER)
+    left = [folder for folder in places.iterdir() if folder.is_dir()] if places.is_dir() else []
+    open_ones = [folder for folder in left if not claim(folder) and not (folder / ENDED).is_file()]
+    ears = {folder: Listener(folder / NODE_BEAT) for folder in open_ones}
+    for ear in ears.values():
+        ear.silence()
+    begun = time.monotonic()
+    while ears and time.monotonic() - begun < patience:
+        time.sleep(BEAT_SECONDS / 4)
+        for folder, ear in ears.items():
+            if ear.silence() == 0.0 and not (folder / ENDED).is_file():
+                answer = read(folder / ANSWER, Answer)
+                name = answer.node.name if answer else "some node"
+                raise UsageError(
+                    f"{run.path.name}: {folder.name.rpartition('.')[0]} still runs on {name}, left by a launcher that "
+                    f"is gone; it ends by itself within {LOST_SECONDS:.0f} s, wait for that"
+                )
