@@ -42,7 +42,7 @@ def page() -> str:
 
 
 def _told(found: dict[str, Any]) -> list[str]:
-    return ["```console", f"$ {found['command']}", "```", ""]
+    return ["```sh", found["command"], "```", ""]
 
 
 def _kills() -> list[str]:
