@@ -19,7 +19,7 @@ from trustml.deployment.trained import training_of
 from trustml.errors import UsageError
 from trustml.measures.deployed import HeldAgainst, file_rows, relative_gap
 from trustml.measures.evidence import Evidence
-from trustml.models.deployed_files import refuse_deployed_file, target_of_file
+from trustml.models.deployed_files import ENDINGS, refuse_deployed_file, target_of_file
 from trustml.models.layers import Architecture
 from trustml.models.token_layers import Embedding
 from trustml.models.token_space import table_of_tokens
@@ -140,10 +140,9 @@ def examples_of(run: RunDirectory, *, layout: Layout) -> tuple[Labelled, Labelle
 def _target_of(path: Path) -> str:
     found = target_of_file(path)
     if not found:
-        endings = ", ".join(dict.fromkeys(Path(one.file).suffix for one in TARGETS.values() if Path(one.file).suffix))
         raise UsageError(
-            f"{path}: is no exported model by its name; name one of {endings}, or the folder of a SavedModel or of "
-            "TensorFlow.js"
+            f"{path}: is no exported model by its name; name one of {', '.join(ENDINGS)}, or the folder of a "
+            "SavedModel or of TensorFlow.js"
         )
     return found
 

@@ -16,14 +16,14 @@ _BEGINS: dict[str, tuple[int, bytes, str]] = {
     ".pte": (4, b"ET", "ExecuTorch"),
 }
 _FOLDERS = {"saved_model.pb": "savedmodel", GRAPH: "tfjs"}
-_ENDINGS = {one: one[1:] for one in (".pt2", ".onnx", ".stablehlo", ".keras", ".tflite")} | {".pte": "executorch"}
+ENDINGS = {one: one[1:] for one in (".pt2", ".onnx", ".stablehlo", ".keras", ".tflite")} | {".pte": "executorch"}
 
 
 def target_of_file(path: Path) -> str:
     """Target that a file is of by the ending of its name, or a folder by what is in it; empty where it is of none."""
     if path.is_dir():
         return next((target for name, target in _FOLDERS.items() if (path / name).is_file()), "")
-    return _ENDINGS.get(path.suffix, "")
+    return ENDINGS.get(path.suffix, "")
 
 
 def refuse_deployed_file(path: Path) -> None:
