@@ -18,7 +18,7 @@ ALL := TRUSTML_TESTS=all
 XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
+.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -47,6 +47,13 @@ test-mutants: environments  ## put small mistakes into a copy of the code, and l
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
 	$(ALL) TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)
+
+KILLS ?= 20
+FUZZ_SECONDS ?= 30
+
+test-reliability: environments  ## kill whole runs KILLS=20 times, and give every reader changed files for FUZZ_SECONDS=30
+	$(QUICK) $(BIN)/python -m tests.reliability.kills --count $(KILLS)
+	$(QUICK) $(BIN)/python -m tests.reliability.fuzz --seconds $(FUZZ_SECONDS)
 
 test-conformance: environments  ## the conformance suite on every backend, JAX too
 	$(ALL) TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)

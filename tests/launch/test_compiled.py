@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from trustml.errors import UsageError
-from trustml.launch.compiled import evict, open_folder, processor, reused_by, user_folder
+from trustml.launch.compiled import evict, folder_of_run, open_folder, processor, reused_by, user_folder
 from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import ExplainJob
 
@@ -104,3 +106,18 @@ def test_first_calls_that_are_figures_are_cold_unless_the_user_wants_otherwise(
         for one, expected in cases:
             found = reused_by(one, python=PYTHON, of_run=root.parent / "run")
             assert found == (where[expected] if job.backend == "jax" else None)
+
+
+def test_what_a_killed_run_compiled_is_removed_and_what_others_hold_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if (child := os.fork()) == 0:
+        with folder_of_run() as folder:
+            (folder / "program").write_bytes(b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "trustml-compiled-being-made").mkdir()
+    (tmp_path / "trustml-compiled-link").symlink_to(left)
+    with folder_of_run() as first, folder_of_run() as second:
+        assert not left.exists() and first.is_dir() and second.is_dir() and first != second
+    assert {path.name for path in tmp_path.iterdir()} == {"trustml-compiled-being-made", "trustml-compiled-link"}

@@ -42,17 +42,20 @@ def page() -> str:
 
 
 def _told(found: dict[str, Any]) -> list[str]:
-    return ["```console", f"$ {found['command']}", "```", ""]
+    return ["```sh", found["command"], "```", ""]
 
 
 def _kills() -> list[str]:
     found = read_result("kills")
+    asked = int(found["command"].partition("--count ")[2].split()[0])
+    early = f" The command was ended before it had done {asked}." if found["disturbances"] < asked else ""
     lines = [
         "## Disturbed at random instants", "",
         f"{found['disturbances']} disturbances of {found['runs ended whole']} runs, each of plain, private and "
         "federated training and explanations by the backend of plain numpy. After each: no process was left, finished "
         "jobs were as they were, no charge was taken back or was less than what was told of or saved, and a command "
-        "that reads runs did so. At its end each run was whole, nothing was left behind, and `trustml verify` passed.",
+        "that reads runs did so. At its end each run was whole, nothing was left behind, and `trustml verify` passed."
+        + early,
         "",
         *_told(found), "| phase | disturbances |", "| --- | ---: |",
         *(f"| {name} | {count} |" for name, count in found["by phase"].items()), "",

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ from tests.reliability.launched import fourth_backend, imported
 from tests.reliability.results import write_result
 from tests.reliability.scene import scenario
 
+FEWEST = 8
+"""Rounds before anything can be said of growth."""
 QUANTITIES = ("MiB", "handles", "processes", "threads")
 ALLOWED = {"MiB": 60.0, "handles": 6.0, "processes": 1.0, "threads": 2.0}
 """How much more there may be after another as long as the soak took, two standard errors included."""
@@ -155,8 +157,8 @@ def _heard(event: dict[str, Any]) -> None:
     """Listen."""
 
 
-def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
-    """Go on for so long; give what was done and what grew."""
+def soak(folder: Path, *, minutes: float, seed: int, told: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Go on for so long; give what was done and what grew, and tell it after each round."""
     generator, figures, rounds = random.Random(seed), Figures(), 0
     shown = folder / "shown"
     shown.mkdir()
@@ -181,9 +183,16 @@ def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
                 json.dumps({"round": rounds, **{w.name: {q: w.values[q][-1] for q in QUANTITIES} for w in watched}}),
                 flush=True,
             )
+            told(result_of(watched, figures, minutes=(time.monotonic() - since) / 60))
+    return result_of(watched, figures, minutes=(time.monotonic() - since) / 60)
+
+
+def result_of(watched: list[Watched], figures: Figures, *, minutes: float) -> dict[str, Any]:
+    """The figures as they are written."""
+    rounds = len(watched[0].seconds)
     growth = {one.name: {name: one.growth(name) for name in QUANTITIES} for one in watched}
     return {
-        "minutes": round((time.monotonic() - since) / 60, 1),
+        "minutes": round(minutes, 1),
         "rounds": rounds,
         "runs": 2 * rounds,
         "disturbances": figures.count,
@@ -200,12 +209,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/soak.json")
     asked = parser.parse_args()
+
+    def tell(found: dict[str, Any]) -> None:
+        if asked.write and found["rounds"] >= FEWEST:
+            write_result("soak", found, command=f"python -m tests.reliability.soak --minutes {asked.minutes:g}")
+
     imported()
     with fourth_backend(), tempfile.TemporaryDirectory() as folder:
-        found = soak(Path(folder), minutes=asked.minutes, seed=asked.seed)
+        found = soak(Path(folder), minutes=asked.minutes, seed=asked.seed, told=tell)
     print(json.dumps(found, indent=2))
-    if asked.write:
-        write_result("soak", found, command=f"python -m tests.reliability.soak --minutes {asked.minutes:g}")
     sys.exit(not found["flat"])
 
 

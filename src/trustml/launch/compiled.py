@@ -6,11 +6,15 @@ that others can write to. Programs are kept apart by the versions of JAX and by 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
+import shutil
 import stat
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -21,6 +25,8 @@ from trustml.plan.job import ExplainJob, Job, TrainJob
 LARGEST = 2 * 2**30
 """Bytes of compiled programs that are kept; the oldest go first."""
 
+_OF_RUN = "trustml-compiled-"
+_LOCK = ".held"
 _FIX = "use execution.compilation_cache='run'"
 
 
@@ -51,6 +57,28 @@ def reused_by(job: Job, *, python: Path, of_run: Path) -> Path | None:
             return None if timed else of_run
         case "off":
             return None
+
+
+@contextmanager
+def folder_of_run() -> Iterator[Path]:
+    """Give a folder for what one run compiles, which is gone with it; those of runs that were killed are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_OF_RUN}*"):
+        _remove_unheld(left)
+    with ExitStack() as held, tempfile.TemporaryDirectory(prefix=_OF_RUN) as name:
+        lock = held.enter_context((Path(name) / _LOCK).open("wb"))  # until the folder is gone
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Path(name)
+
+
+def _remove_unheld(folder: Path) -> None:
+    """Remove a folder of ours whose lock nobody holds; one without a lock is being made."""
+    with suppress(OSError):
+        if folder.lstat().st_uid != os.getuid() or not stat.S_ISDIR(folder.lstat().st_mode):
+            return
+        with open(os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def user_folder() -> Path:

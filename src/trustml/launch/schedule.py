@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
+from trustml.launch.compiled import folder_of_run
 from trustml.launch.finished import FinishedJobs
 from trustml.launch.places.contract import Place, Placed, Work
 from trustml.launch.places.table import make_place
@@ -79,8 +79,7 @@ class JobScheduler:
         No worker outlives this call: whatever is raised in it, a listener's error say, stops them and goes on.
         """
         # Not in the run directory: what lies here is executed, and a run directory may come from anywhere.
-        with tempfile.TemporaryDirectory(prefix="trustml-compiled-") as compiled:
-            self._compiled = Path(compiled)
+        with folder_of_run() as self._compiled:
             return self._execute()
 
     def _execute(self) -> Manifest:
