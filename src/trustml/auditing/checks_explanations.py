@@ -183,11 +183,7 @@ def sanity(
             why="shuffling weights changed no output: there was nothing to shuffle",
             would_change="the trained arrays where they can be reached, such as the params of trustml.JaxModel",
         )
-    from scipy.stats import t
-
-    mean, error = float(np.mean(draws)), float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
-    reach = float(t.ppf((1 + explained.confidence) / 2, len(draws) - 1)) * error
-    low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
+    mean, low, high = _mean_similarity(draws, confidence=explained.confidence)
     severity, title = _sane(low, high, mean, what=what)
     return Finding(
         id=identifier,
@@ -209,6 +205,15 @@ def sanity(
         "within each array (Adebayo et al., arXiv 1810.03292).",
         would_change=f"a correlation on the other side of {SANE:g}; weights drawn as at the start of training",
     )
+
+
+def _mean_similarity(draws: list[float], *, confidence: float) -> tuple[float, float, float]:
+    """Mean of rank correlations, and the ends of Student's interval over the draws, within [-1, 1]."""
+    from scipy.stats import t
+
+    mean, error = float(np.mean(draws)), float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
+    reach = float(t.ppf((1 + confidence) / 2, len(draws) - 1)) * error
+    return mean, max(-1.0, mean - reach), min(1.0, mean + reach)
 
 
 def _sane(low: float, high: float, mean: float, *, what: str = "Gradients") -> tuple[Severity, str]:

@@ -253,8 +253,8 @@ class JobScheduler:
         return self._manifest
 
     def _warn(self, warning: str) -> None:
-        if warning not in self._manifest.warnings:
-            self._manifest = replace(self._manifest, warnings=(*self._manifest.warnings, warning))
+        told = dict.fromkeys((*self._manifest.warnings, warning))  # once, however often a run is resumed
+        self._manifest = replace(self._manifest, warnings=tuple(told))
 
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
