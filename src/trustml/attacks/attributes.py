@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import AttackEstimate, check_confidence, share_high, share_low
+from trustml.attacks.estimates import AttackEstimate, check_confidence, share_of
 from trustml.data.copies import digests
 from trustml.data.dataset import Examples
 from trustml.errors import DataError
@@ -179,7 +179,7 @@ def guessed(
     """
     from scipy.stats import fisher_exact
 
-    alpha = (1.0 - check_confidence(confidence)) / 2
+    check_confidence(confidence)
     if min(len(members[1]), len(others[1])) < FEWEST:
         raise DataError(
             f"attribute inference: {len(members[1])} training and {len(others[1])} held-out rows are distinct and have "
@@ -188,18 +188,7 @@ def guessed(
     kinds = members[0].shape[1]
     prior = (np.bincount(known, minlength=kinds) + 1.0) / (len(known) + kinds)
     counts = [(int((guesses(fits, prior) == true).sum()), len(true)) for fits, true in (members, others)]
-    shares = [
-        AttackEstimate(
-            value=found / count,
-            low=share_low(found, count, alpha=alpha),
-            high=share_high(found, count, alpha=alpha),
-            confidence=confidence,
-            n=count,
-            interval="clopper-pearson",
-            note="Clopper-Pearson over the rows",
-        )
-        for found, count in counts
-    ]
+    shares = [share_of(found, count, confidence=confidence, what="rows") for found, count in counts]
     test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")
     return Guessed(
         members=shares[0],

@@ -123,6 +123,20 @@ def over_splits(
     )
 
 
+def share_of(successes: int, trials: int, *, confidence: float, what: str) -> AttackEstimate:
+    """A share with its two-sided Clopper-Pearson interval; `what` was counted."""
+    alpha = (1.0 - check_confidence(confidence)) / 2
+    return AttackEstimate(
+        value=successes / trials,
+        low=share_low(successes, trials, alpha=alpha),
+        high=share_high(successes, trials, alpha=alpha),
+        confidence=confidence,
+        n=trials,
+        interval="clopper-pearson",
+        note=f"Clopper-Pearson over the {what}",
+    )
+
+
 def share_low(successes: float, trials: float, *, alpha: float) -> float:
     """Lower Clopper-Pearson bound of a share: too high with probability at most `alpha`.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import AttackEstimate, check_confidence, share_high, share_low
+from trustml.attacks.estimates import AttackEstimate, check_confidence, share_of
 from trustml.data.copies import digests
 from trustml.errors import DataError
 
@@ -132,24 +132,13 @@ def extracted(
     """
     from scipy.stats import fisher_exact
 
-    alpha = (1.0 - check_confidence(confidence)) / 2
+    check_confidence(confidence)
     if min(len(members), len(others)) < FEWEST:
         raise DataError(
             f"extraction: {len(members)} training and {len(others)} held-out texts are long enough and distinct, and "
             f"{FEWEST} of each are needed; use a shorter prefix or length"
         )
     counts = [(int((right >= length).sum()), len(right)) for right in (members, others)]
-    shares = [
-        AttackEstimate(
-            value=found / count,
-            low=share_low(found, count, alpha=alpha),
-            high=share_high(found, count, alpha=alpha),
-            confidence=confidence,
-            n=count,
-            interval="clopper-pearson",
-            note="Clopper-Pearson over the texts",
-        )
-        for found, count in counts
-    ]
+    shares = [share_of(found, count, confidence=confidence, what="texts") for found, count in counts]
     test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")
     return Extracted(members=shares[0], others=shares[1], p_value=float(test.pvalue))
