@@ -326,26 +326,39 @@ def _judge(
         advantage=split_advantage(
             own_scores, own_members, groups=None if once.all() else groups, confidence=confidence
         ),
-        class_aucs=_class_aucs(own_scores, own_members, labels[:kept], groups, confidence=confidence),
+        class_aucs=aucs_by(labels[:kept], own_scores, own_members, groups, confidence=confidence),
         exposed=tuple(within[np.argsort(-own_scores[within], kind="stable")[:MOST_EXPOSED]].tolist()),
         note=note,
     )
 
 
-def _class_aucs(
+def aucs_by(
+    kinds: npt.NDArray[np.int64],
     scores: Floats,
     inside: Bools,
-    labels: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64],
     *,
     confidence: float,
 ) -> dict[int, AttackEstimate]:
+    """Areas among the examples of one kind each, of kinds with at least 20 distinct members and 20 others.
+
+    Parameters
+    ----------
+    kinds : int64 array of shape (n,)
+        Such as classes.
+    scores : float64 array of shape (n,)
+    inside : bool array of shape (n,)
+    groups : int64 array of shape (n,)
+        The same number for copies of one example.
+    confidence : float
+        Of the intervals.
+    """
     found = {}
-    for label in np.unique(labels).tolist():
-        own = labels == label
+    for kind in np.unique(kinds).tolist():
+        own = kinds == kind
         once = one_of_each(groups[own])
         distinct = inside[own][once]
         if min(int(distinct.sum()), int((~distinct).sum())) >= FEWEST_OF_A_CLASS:
             roc = roc_of_scores(scores[own], inside[own], distinct=once)
-            found[int(label)] = auc_estimate(roc, confidence=confidence)
+            found[int(kind)] = auc_estimate(roc, confidence=confidence)
     return found

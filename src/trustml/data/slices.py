@@ -55,6 +55,25 @@ def slice_arrays(
     return {CODES: np.stack(codes), NAMES: np.array(names, dtype=np.str_)[:, :widest]}
 
 
+def codes_of_others(
+    columns: Sequence[str], keys: Mapping[str, npt.NDArray[np.str_]], names: npt.NDArray[np.generic]
+) -> npt.NDArray[np.int64]:
+    """Give the groups of other examples, (columns, n), by the names that held-out ones have; -1 for one of none.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    keys : mapping of str to str array of shape (n,)
+    names : str array
+        ``slice_names`` of :func:`slice_arrays`.
+    """
+    found = []
+    for column, groups in zip(columns, names, strict=True):
+        same = keys[column][:, None] == groups[None]
+        found.append(np.where(same.any(axis=1), same.argmax(axis=1), -1))
+    return np.array(found, np.int64)
+
+
 def read_slices(
     columns: Sequence[str], heldout: Mapping[str, npt.NDArray[np.generic]]
 ) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from trustml.attacks.attributes import column_of, distinct_rows
 from trustml.data.dataset import Dataset, Examples
+from trustml.data.slices import CODES, NAMES, codes_of_others, slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.errors import ScenarioError
 from trustml.launch.canaries import draw_canaries
 from trustml.launch.federation import draw_partition
-from trustml.plan.attack_files import ATTRIBUTES
+from trustml.plan.attack_files import ATTRIBUTES, TRAINING_SLICES
 from trustml.plan.attacking import AttackJob
 from trustml.plan.job import CanaryJob, ShadowJob
 from trustml.record.files import encode_arrays, write_atomic
@@ -32,7 +33,11 @@ def write_attack_inputs(
     *,
     attributes: dict[str, npt.NDArray[Any]],
 ) -> None:
-    """Draw who is in which shadow model, and which canaries are there; write those, and columns that are guessed."""
+    """Draw who is in which shadow model, and which canaries are there; write those, groups, and columns to guess."""
+    if scenario.slices and scenario.attacks.membership is not None:
+        names = slice_arrays(scenario.slices, dataset.test_keys)[NAMES]
+        codes = {CODES: codes_of_others(scenario.slices, dataset.train_keys, names)}
+        write_atomic(run.file(TRAINING_SLICES), encode_arrays(codes), private=True)
     if attributes:
         write_atomic(run.file(ATTRIBUTES), encode_arrays(attributes), private=True)
     titles = [regime.title for regime in scenario.training]

@@ -310,6 +310,14 @@ MEASURES: dict[str, Measure] = {
         heading="attainable",
         shown=("attacks", "audit"),
     ),
+    "membership_auc_of_group": Measure(
+        family="membership",
+        rows=("trustml.measures.attacked_groups:attacked_group_rows",),
+        unit="1",
+        better="lower",
+        title="membership AUC, one group",
+        meaning="The same among examples of one group of a column of the scenario's `slices`. Not corrected either.",
+    ),
     "membership_tpr_at_1_percent_fpr": _membership(
         title="TPR at 1 % FPR",
         meaning="Share of members found while at most 1 % of non-members are taken for members; Clopper-Pearson 95 % "

@@ -38,6 +38,8 @@ def extracted_file(train: str) -> str:
     return f"private/attacks/{train}.extracted.npz"
 
 
+TRAINING_SLICES = "private/attacks/slices.npz"
+"""Groups of the training examples by the columns of the scenario's ``slices``."""
 ATTRIBUTES = "private/attacks/attributes.npz"
 """Columns whose values are guessed, with the values that they have."""
 
