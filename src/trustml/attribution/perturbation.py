@@ -9,7 +9,7 @@ on which others are explained; only what permutes features among the examples de
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
@@ -110,29 +110,7 @@ class AskedScores:
         return score_variants(self._predict, targets=self._targets, variants=variants, make=make).logits
 
 
-Perturbation: TypeAlias = (
-    m.FeatureAblation | m.Occlusion | m.FeaturePermutation | m.ShapleyValueSampling | m.KernelShap | m.Lime
-)
-
-
-def perturbation(asked: VariantScores, method: Perturbation) -> Floats:
-    """Attributions by one method that asks for outputs alone; shape (n, *x)."""
-    match method:
-        case m.FeatureAblation():
-            return _feature_ablation(asked)
-        case m.Occlusion():
-            return _occlusion(asked, method)
-        case m.FeaturePermutation():
-            return _feature_permutation(asked)
-        case m.ShapleyValueSampling():
-            return _shapley_value_sampling(asked, method)
-        case m.KernelShap():
-            return _kernel_shap(asked, method)
-        case m.Lime():
-            return _lime(asked, method)
-
-
-def _feature_ablation(asked: VariantScores) -> Floats:
+def feature_ablation(asked: VariantScores, method: m.FeatureAblation) -> Floats:
     """Fall of the target logit without one feature at a time."""
     count = _count(asked)
     without = ~np.eye(count + 1, count, dtype=bool)  # the last one leaves nothing out
@@ -140,7 +118,7 @@ def _feature_ablation(asked: VariantScores) -> Floats:
     return _spread(asked, found[:, -1:] - found[:, :-1])
 
 
-def _occlusion(asked: VariantScores, method: m.Occlusion) -> Floats:
+def occlusion(asked: VariantScores, method: m.Occlusion) -> Floats:
     """Fall of the target logit under each window, averaged over the windows that cover a pixel."""
     masks = window_masks(asked.inputs.shape[1:], window=method.window, stride=method.stride)
     nothing = np.zeros_like(masks[:1])
@@ -164,7 +142,7 @@ def window_masks(shape: tuple[int, ...], *, window: tuple[int, int], stride: tup
     return masks
 
 
-def _feature_permutation(asked: VariantScores) -> Floats:
+def feature_permutation(asked: VariantScores, method: m.FeaturePermutation) -> Floats:
     """Fall of the target logit when one feature at a time is shuffled among the examples."""
     generator = np.random.default_rng(asked.seed)
     n = len(asked.inputs)
@@ -173,7 +151,7 @@ def _feature_permutation(asked: VariantScores) -> Floats:
     return _spread(asked, scores[:, -1:] - scores[:, :-1])
 
 
-def _shapley_value_sampling(asked: VariantScores, method: m.ShapleyValueSampling) -> Floats:
+def shapley_value_sampling(asked: VariantScores, method: m.ShapleyValueSampling) -> Floats:
     """Mean rise of the target logit when a feature joins those before it, over random orders."""
     count, n = _count(asked), len(asked.inputs)
     generator = np.random.default_rng(asked.seed)
@@ -191,7 +169,7 @@ def _shapley_value_sampling(asked: VariantScores, method: m.ShapleyValueSampling
     return _spread(asked, total / method.n_samples)
 
 
-def _kernel_shap(asked: VariantScores, method: m.KernelShap) -> Floats:
+def kernel_shap(asked: VariantScores, method: m.KernelShap) -> Floats:
     """Shapley values by weighted least squares, which add up exactly to the change of the logit."""
     count = _count(asked)
     ends = asked.of_coalitions(np.array([[[False] * count, [True] * count]]))
@@ -212,7 +190,7 @@ def _kernel_shap(asked: VariantScores, method: m.KernelShap) -> Floats:
     return _spread(asked, np.stack(found))
 
 
-def _lime(asked: VariantScores, method: m.Lime) -> Floats:
+def lime(asked: VariantScores, method: m.Lime) -> Floats:
     """Lasso on random coalitions, weighted by an exponential kernel on the cosine distance to the input."""
     count, n = _count(asked), len(asked.inputs)
     generator = np.random.default_rng(asked.seed)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from trustml.attribution.perturbation import VariantScores
+from trustml.data.dataset import Floats
 from trustml.frameworks.implementation import Cell
 from trustml.models.layers import Architecture, LayerSpec
 
@@ -46,6 +48,8 @@ class MethodEntry:
         Layers for which it has no rule, and why.
     unfit : callable, optional
         From an architecture and the shape of an input to why the method has no definition there; empty if it has.
+    by_asking : callable, optional
+        Does it for whoever can be asked for outputs (:mod:`trustml.attribution.perturbation`).
     by : mapping of str to Cell
         For each backend, who does it.
     """
@@ -62,4 +66,5 @@ class MethodEntry:
     at_convolution: bool = False
     no_rule_for: Mapping[type[LayerSpec], str] = field(default_factory=dict)
     unfit: Callable[[Architecture, tuple[int, ...]], str] | None = None
+    by_asking: Callable[[VariantScores, Any], Floats] | None = None
     by: Mapping[str, Cell]

@@ -9,6 +9,7 @@ whole batch and is called once for each target class.
 
 from __future__ import annotations
 
+from trustml.attribution import perturbation as asking
 from trustml.attribution.rollout import why_no_rollout
 from trustml.catalogue.entry import MethodEntry
 from trustml.catalogue.libraries import (
@@ -178,10 +179,11 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Feature ablation",
         paper="Zeiler and Fergus, arXiv 1311.2901",
         needs="forward",
+        by_asking=asking.feature_ablation,
         contribution=True,
         by={
             "torch": captum("perturbation_methods:feature_ablation", "FeatureAblation"),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": xplique(
                 "perturbation_methods:feature_ablation",
                 "Occlusion(patch_size=1, patch_stride=1, occlusion_value=0)",
@@ -193,11 +195,12 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Occlusion",
         paper="Zeiler and Fergus, arXiv 1311.2901",
         needs="forward",
+        by_asking=asking.occlusion,
         contribution=True,
         images=True,
         by={
             "torch": captum("perturbation_methods:occlusion", "Occlusion"),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": tf_occlusion,
         },
     ),
@@ -205,11 +208,12 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Feature permutation",
         paper="Fisher et al., arXiv 1801.01489",
         needs="forward",
+        by_asking=asking.feature_permutation,
         contribution=True,
         sampled=True,
         by={
             "torch": captum("perturbation_methods:feature_permutation", "FeaturePermutation"),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": _NEITHER,
         },
     ),
@@ -217,12 +221,13 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Shapley value sampling",
         paper="Strumbelj and Kononenko, JMLR 2010",
         needs="forward",
+        by_asking=asking.shapley_value_sampling,
         contribution=True,
         complete=True,
         sampled=True,
         by={
             "torch": captum("perturbation_methods:shapley_value_sampling", "ShapleyValueSampling"),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": _NEITHER,
         },
     ),
@@ -230,6 +235,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="KernelSHAP",
         paper="Lundberg and Lee, arXiv 1705.07874",
         needs="forward",
+        by_asking=asking.kernel_shap,
         contribution=True,
         complete=True,
         sampled=True,
@@ -240,7 +246,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
                 "all features and none weigh a million, not infinitely much: the sum misses the change of the logit "
                 "slightly",
             ),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": xplique(
                 "perturbation_methods:kernel_shap",
                 "KernelShap",
@@ -254,11 +260,12 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="LIME",
         paper="Ribeiro et al., arXiv 1602.04938",
         needs="forward",
+        by_asking=asking.lime,
         contribution=True,
         sampled=True,
         by={
             "torch": captum("perturbation_methods:lime", "Lime(SkLearnLasso, get_exp_kernel_similarity_function)"),
-            "jax": ours("perturbation_methods:by_perturbation"),
+            "jax": ours("perturbation_methods:by_outputs"),
             "tensorflow": xplique(
                 "perturbation_methods:lime",
                 "Lime",

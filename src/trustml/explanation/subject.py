@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trustml.attribution.perturbation import AskedScores, Perturbation, perturbation
+from trustml.attribution.perturbation import AskedScores
 from trustml.auditing.models import AskedModel, target_of
 from trustml.auditing.recognised import descends
 from trustml.backends.contract import Attributions, ExplainRequest, Model
@@ -28,7 +27,6 @@ from trustml.importing.model import ImportedModel
 from trustml.models.native import lending, native_of
 from trustml.scenario import methods as m
 
-_ASKED = typing.get_args(Perturbation)
 OURS = "trustml"
 """Whose code explains what can only be asked for outputs."""
 
@@ -107,8 +105,9 @@ class Subject:
             return found, library_of(self.backend, method)
 
     def _by_asking(self, method: m.Method, prepared: Prepared, targets: Ints, *, seed: int) -> Floats:
-        if not isinstance(method, _ASKED):
-            names = ", ".join(kind.__name__ for kind in _ASKED)
+        by_asking = METHODS[type(method)].by_asking
+        if by_asking is None:
+            names = ", ".join(kind.__name__ for kind, entry in METHODS.items() if entry.by_asking is not None)
             needs = "gradients" if METHODS[type(method)].needs == "gradients" else "more than outputs"
             raise UsageError(f"method: {method.title} needs {needs}, and {self.only_asked}; use one of {names}")
         scores = AskedScores(
@@ -119,7 +118,7 @@ class Subject:
             features=prepared.features,
             seed=seed,
         )
-        return perturbation(scores, method)
+        return by_asking(scores, method)
 
 
 def subject_of(

@@ -340,6 +340,9 @@ def samples_of(method: CoalitionMethod, *, features: int) -> int:
     return max(200, 4 * features) if method.n_samples is None else method.n_samples
 
 
+OutputsMethod: TypeAlias = FeatureAblation | Occlusion | FeaturePermutation | ShapleyValueSampling | KernelShap | Lime
+"""Methods that ask for outputs alone."""
+
 CoalitionMethod: TypeAlias = KernelShap | Lime
 """Methods that fit a model of random coalitions of features, which takes more coalitions than there are features."""
 

@@ -1,13 +1,16 @@
-"""Methods from predictions alone (:mod:`trustml.attribution.perturbation`), on compiled forward passes."""
+"""Methods from outputs alone (:mod:`trustml.attribution.perturbation`), on compiled forward passes."""
 
 from __future__ import annotations
 
-from trustml.attribution.perturbation import Perturbation, perturbation
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.scores import JaxScores
+from trustml.catalogue.methods import METHODS
 from trustml.data.dataset import Floats
+from trustml.scenario import methods as m
 
 
-def by_perturbation(request: ExplainRequest, method: Perturbation) -> Floats:
+def by_outputs(request: ExplainRequest, method: m.OutputsMethod) -> Floats:
     """Attributions by one method; shape (n, *x)."""
-    return perturbation(JaxScores(request), method)
+    by_asking = METHODS[type(method)].by_asking
+    assert by_asking is not None
+    return by_asking(JaxScores(request), method)
