@@ -6,6 +6,9 @@ of Python's is needed for that, so a child that is importing or compiling dies a
 the end is missed, since a pipe that is closed already shows. Elsewhere a thread waits for the same end of file.
 
 Not ``PR_SET_PDEATHSIG``: that tells of the end of the *thread* that started the child, and kills the child alone.
+
+A worker on another machine may sleep through all of that, with the node that started it, and wake beside the one that
+goes on in its place. So it looks for itself, before each charge and each file, whether its job was given up.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from trustml.errors import PrivacyError
 
 # Enters packages by path in a foreign environment, trustml first, without showing it our site-packages.
 _BOOT = """
@@ -41,6 +46,9 @@ _PACKAGE = Path(__file__).resolve().parent
 _guard = threading.Lock()
 _pipe: tuple[int, int] | None = None
 _offline = False
+TICKET_VARIABLE = "TRUSTML_TICKET"
+"""Names the folder of the ticket by which a worker was started on a node; see ``launch/places/ticket.py``."""
+TICKET, STOP, ENDED = "ticket.json", "stop", "ended.json"
 _NEW_NETWORK, _NEW_USERS = 0x40000000, 0x10000000  # CLONE_NEWNET and CLONE_NEWUSER of Linux's sched.h
 
 
@@ -131,6 +139,26 @@ def wait_for_close(line: int) -> None:
     while os.read(line, 1):
         pass
     _end()
+
+
+def is_given_up() -> bool:
+    """Whether this process works for a ticket that was stopped, ended or removed."""
+    named = os.environ.get(TICKET_VARIABLE)
+    if not named:
+        return False
+    folder = Path(named)
+    return not (folder / TICKET).is_file() or (folder / STOP).exists() or (folder / ENDED).exists()
+
+
+def require_wanted() -> None:
+    """Refuse to charge or to write for a job that was given up: another attempt may have taken its place.
+
+    Raises
+    ------
+    PrivacyError
+    """
+    if is_given_up():
+        raise PrivacyError(f"{os.environ[TICKET_VARIABLE]}: this job was given up; it charges and writes nothing more")
 
 
 def leave_network() -> None:

@@ -22,6 +22,7 @@ def command(runs: tuple[str, ...], root: Path, yes: bool) -> None:
     The ledger of a private model goes with its run: what was spent is written down nowhere else.
     """
     from trustml.errors import UsageError
+    from trustml.launch.places.ticket import require_nobody
     from trustml.record.removal import removable_run, remove_run
 
     found = [removable_run(name, root=root) for name in dict.fromkeys(runs)]  # all, before any is removed
@@ -34,5 +35,7 @@ def command(runs: tuple[str, ...], root: Path, yes: bool) -> None:
         with_it = " and the only record of what its private models spent" if charged else ""
         if not yes and not click.confirm(f"remove {run.path}{with_it}?", err=True):
             continue
+        with run.lock():
+            require_nobody(run)
         remove_run(run)
         click.echo(f"removed {run.path}", err=True)

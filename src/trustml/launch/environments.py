@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +43,8 @@ class Environment:
     variables : dict
         What a process needs in its environment to see the backend, where a package from elsewhere adds it, and what
         is installed for some targets of deployment alone.
+    named : bool
+        Whether it is missing where a variable names it, so that making another one helps nobody.
     """
 
     backend: BackendName
@@ -50,6 +52,7 @@ class Environment:
     problem: str = ""
     fix: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    named: bool = False
 
     def require(self) -> Path:
         """Give the interpreter.
@@ -75,7 +78,8 @@ def find_environment(backend: BackendName) -> Environment:
         python = _python_of(Path(named))
         if python.exists():
             return _found(entry, python)
-        return _missing(entry, f"the {backend} environment is missing: {variable}={named} holds no {python.name}")
+        missing = _missing(entry, f"the {backend} environment is missing: {variable}={named} holds no {python.name}")
+        return replace(missing, named=True)
     if entry.lock:
         return _find_locked(entry)
     absent = [name for name in entry.packages if importlib.util.find_spec(name) is None]

@@ -169,6 +169,9 @@ class Worker:
             return None
         return self._end()
 
+    def ask_to_stop(self) -> None:
+        """Nothing: `stop` waits for nobody."""
+
     def stop(self, status: JobStatus, reason: str) -> Ended:
         """Kill the whole group now."""
         self._stopped = self._stopped or (status, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -211,10 +212,17 @@ class JobScheduler:
         self._tell(event)
 
     def _stop_all(self, reason: str) -> dict[str, Ended]:
-        """End every worker before anything is written or told, which may fail."""
+        """End every worker before anything is written or told, which may fail; all are asked first, then waited for."""
         ended = {}
+        for worker, _ in self._running.values():
+            with contextlib.suppress(Exception):
+                worker.ask_to_stop()
         for name, (worker, _) in list(self._running.items()):
-            ended[name] = _as_released(worker.stop("interrupted", reason), self._jobs[name])
+            try:
+                stopped = worker.stop("interrupted", reason)
+            except Exception as error:
+                stopped = _not_told(f"{reason}, and could not be told so ({type(error).__name__})")
+            ended[name] = _as_released(stopped, self._jobs[name])
             del self._running[name]
         return ended
 
@@ -271,11 +279,20 @@ def _ignore(event: Event) -> None:
     """Listen to nothing."""
 
 
+def _not_told(reason: str) -> Ended:
+    return Ended(
+        status="interrupted", reason=reason, seconds=0.0, peak_memory=0, exit_code=None, stderr_tail=(), result=None
+    )
+
+
 def _as_released(ended: Ended, job: Job) -> Ended:
-    """Leave out what a private job printed: messages of libraries may hold values of the data."""
+    """Leave out what a private job printed: messages of libraries may hold values of the data.
+
+    Where no worker ended, the reason is our own.
+    """
     if not promises_privacy(job):
         return ended
     reason = ended.reason
-    if ended.status == "error" and ended.result is None:
+    if ended.status == "error" and ended.result is None and ended.exit_code is not None:
         reason = f"the worker ended with code {ended.exit_code} and no result; see {logs_folder(job.id)}/stderr.txt"
     return dataclasses.replace(ended, reason=reason, stderr_tail=())

@@ -14,6 +14,7 @@ import msgspec
 
 from trustml.errors import PrivacyError, RecordError
 from trustml.privacy.tails import NoiseSource
+from trustml.processes import require_wanted
 from trustml.scenario.regimes import Sampling
 
 Drawn: TypeAlias = Sampling | Literal["all", "unknown"]
@@ -137,8 +138,10 @@ def charge(path: Path, entry: Charge) -> None:
     Raises
     ------
     PrivacyError
-        If the ledger is of other data, another sampling rate, clipping norm or unit of privacy.
+        If the ledger is of other data, another sampling rate, clipping norm or unit of privacy, or the job was given
+        up and another attempt may charge it.
     """
+    require_wanted()
     path.touch()
     with path.open("r+b") as stream:
         begin = stream.readline()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_members
 from trustml.errors import RecordError
+from trustml.processes import require_wanted
 
 _HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
 """Names as `replacing` makes them; nothing else in a run is named so."""
@@ -35,7 +36,11 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """Give a stream whose content takes the place of `path` once all was written, and is gone if that failed."""
+    """Give a stream whose content takes the place of `path` once all was written, and is gone if that failed.
+
+    A worker whose job was given up writes none; see :func:`trustml.processes.require_wanted`.
+    """
+    require_wanted()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -46,6 +51,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
             os.chmod(temporary, 0o600 if private else 0o644)
+            require_wanted()
             os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -51,7 +51,7 @@ class Slurm(PlaceSpec, frozen=True, kw_only=True, tag="slurm"):
     setup : tuple of str
         Lines of shell before the job, such as ``module load python``.
     python : str
-        Interpreter on the node that has trustml; the one of this process where it is empty.
+        Interpreter on the node that has trustml and submitit; the one of this process where it is empty.
     """
 
     partition: str = ""
@@ -92,7 +92,8 @@ class Command(PlaceSpec, frozen=True, kw_only=True, tag="command"):
     submit : tuple of str
         Ends at once; the last line that it prints identifies the job.
     poll : tuple of str
-        Ends with 0 and prints something as long as the job waits or runs.
+        Ends with 0 and prints something as long as the job waits or runs, and prints nothing once it is gone. One that
+        fails and says why could not ask: the job is taken to be there, for ten minutes if no node is heard of.
     stop : tuple of str
         Ends the job.
     stdin : str

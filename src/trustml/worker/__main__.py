@@ -14,6 +14,7 @@ import msgspec
 from trustml.errors import TrustmlError
 from trustml.plan.attack_files import logs_folder
 from trustml.plan.job import Job, decode_job, promises_privacy
+from trustml.processes import is_given_up
 from trustml.record.files import write_atomic
 from trustml.record.schema import WorkerResult
 
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         traceback.print_exc()
         result = WorkerResult(status="error", error=released_line(error, job))
+    if is_given_up():  # another attempt's result may be there
+        return 1
     write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return 0 if result.status == "ok" else 1
 

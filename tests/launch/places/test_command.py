@@ -91,7 +91,8 @@ def test_words_are_filled_in_and_the_last_line_is_the_identifier(tmp_path):
     )
     assert found == "job-7"
     assert (tmp_path / "words").read_text() == "trustml-train-torch-x-s0|2-512|python|-m|a b|"
-    assert not engine.is_there("job-7")
+    with pytest.raises(UsageError, match=r"execution.place.poll: sh ended with 1: cat: .*No such file"):
+        engine.is_there("job-7")
     (tmp_path / "there").write_text("")
     assert not engine.is_there("job-7"), "it must say something"
     (tmp_path / "there").write_text("Running")

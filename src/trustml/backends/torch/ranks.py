@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,7 @@ _TOLD, _WEIGHTS, _STORE = "told.json", "weights.safetensors", "store"
 _PATIENCE = timedelta(days=7)
 """Between two blocks: a process that ends is noticed at once, whatever this is."""
 _LAST_WORD = timedelta(seconds=5)
+_LOOK_SECONDS = 0.1
 Sums = tuple[list[Tensor], int]
 
 
@@ -133,7 +135,7 @@ class Ranks:
         (folder / _WEIGHTS).write_bytes(encode_weights(model.weights))
         others = [_start(folder, rank) for rank in range(1, self._size)]
         weakref.finalize(self, _finish, others, self._folder)
-        self._group = _join(folder, 0, self._size)
+        self._group = _join_with(others, folder, self._size)
         weakref.finalize(self, _end, self._group)
 
     def clip(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Sums:
@@ -234,6 +236,33 @@ def _join(folder: Path, rank: int, size: int) -> ProcessGroupGloo:
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else it listens wherever the machine's name leads
     return ProcessGroupGloo(FileStore(str(folder / _STORE), size), rank, size, _PATIENCE)
+
+
+def _join_with(others: list[subprocess.Popen[bytes]], folder: Path, size: int) -> ProcessGroupGloo:
+    """Join as the first process; one of the others that has ended before it could join would never come."""
+    joined: list[ProcessGroupGloo] = []
+    failed: list[RuntimeError] = []
+
+    def join() -> None:
+        try:
+            joined.append(_join(folder, 0, size))
+        except RuntimeError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_SECONDS)
+        ended = [(rank, one.returncode) for rank, one in enumerate(others, start=1) if one.poll() is not None]
+        if thread.is_alive() and ended:
+            rank, code = ended[0]
+            raise UsageError(
+                f"execution.devices: process {rank} of {size} ended with code {code} before it joined; what it said is "
+                "in the log of the job"
+            )
+    if failed:
+        raise failed[0]
+    return joined[0]
 
 
 def _end(group: ProcessGroupGloo) -> None:

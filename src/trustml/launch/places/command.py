@@ -12,7 +12,7 @@ from trustml.errors import UsageError
 from trustml.scenario.check_execution import WORD
 from trustml.scenario.places import Command, Resources
 
-_SECONDS = 120.0
+_SUBMIT_SECONDS, _SECONDS = 120.0, 30.0
 
 
 class CommandEngine:
@@ -36,7 +36,7 @@ class CommandEngine:
         words = [
             one for word in self._spec.submit for one in (command if word == "{{command}}" else (_filled(word, known),))
         ]
-        done = _call(words, stdin=_filled(self._spec.stdin, known))
+        done = _call(words, stdin=_filled(self._spec.stdin, known), seconds=_SUBMIT_SECONDS)
         lines = done.stdout.strip().splitlines()
         if done.returncode or not lines:
             said = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
@@ -44,20 +44,17 @@ class CommandEngine:
         return lines[-1].strip()
 
     def is_there(self, identifier: str) -> bool:
-        """Whether polling ends well and prints something; a command that hangs or fails to start tells nothing."""
-        try:
-            done = _call([_filled(word, {"id": identifier}) for word in self._spec.poll])
-        except UsageError:
-            return True
+        """Whether polling ends well and prints something; one that fails and says why could not ask."""
+        words = [_filled(word, {"id": identifier}) for word in self._spec.poll]
+        done = _call(words)
+        if done.returncode and (said := done.stderr.strip().splitlines()):
+            raise UsageError(f"execution.place.poll: {words[0]} ended with {done.returncode}: {said[-1][:300]}")
         return done.returncode == 0 and bool(done.stdout.strip())
 
     def cancel(self, identifier: str) -> None:
         """Run the command that ends the job, if there is one; the node ends the worker by itself otherwise."""
         if self._spec.stop:
-            try:
-                _call([_filled(word, {"id": identifier}) for word in self._spec.stop])
-            except UsageError:
-                return
+            _call([_filled(word, {"id": identifier}) for word in self._spec.stop])
 
 
 def _filled(text: str, known: dict[str, str]) -> str:
@@ -65,8 +62,10 @@ def _filled(text: str, known: dict[str, str]) -> str:
     return WORD.sub(lambda found: known[found[1]], text)
 
 
-def _call(words: list[str], *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def _call(words: list[str], *, stdin: str = "", seconds: float = _SECONDS) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=_SECONDS)
+        return subprocess.run(
+            words, input=stdin, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"execution.place: {words[0]} cannot be run ({error})") from None

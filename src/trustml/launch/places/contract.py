@@ -55,6 +55,10 @@ class Placed(Protocol):
         """Look once, and tell how it ended if it did."""
         ...
 
+    def ask_to_stop(self) -> None:
+        """Say that it is to end, and wait for nothing; `stop` follows."""
+        ...
+
     def stop(self, status: JobStatus, reason: str) -> Ended:
         """End it, with all that it started."""
         ...
@@ -75,7 +79,7 @@ class Place(Protocol):
 
 
 class Engine(Protocol):
-    """What runs one command on some node."""
+    """What runs one command on some node. Whatever one of these raises, the run goes on with its other jobs."""
 
     def submit(self, command: tuple[str, ...], *, name: str, resources: Resources, folder: Path) -> str:
         """Hand a command over and give what identifies it; what it prints may go into `folder`.
@@ -85,7 +89,7 @@ class Engine(Protocol):
         ...
 
     def is_there(self, identifier: str) -> bool:
-        """Whether it waits or runs."""
+        """Whether it waits or runs; an error where that cannot be asked, which tells nothing of the job."""
         ...
 
     def cancel(self, identifier: str) -> None:

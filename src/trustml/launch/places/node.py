@@ -20,9 +20,10 @@ from trustml.errors import TrustmlError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.launch.environments import Environment, create_tensorflow, find_environment, tensorflow_folder
 from trustml.launch.places import ticket as files
-from trustml.launch.places.ticket import Answer, EndedOnNode, Listener, Pulse, Ticket
+from trustml.launch.places.ticket import Answer, EndedOnNode, Listener, Ticket
 from trustml.launch.process import Ended, JobLimits, Worker
 from trustml.plan.attack_files import logs_folder
+from trustml.processes import TICKET_VARIABLE
 from trustml.record.provenance import this_node, trustml_version
 
 _LOOK_SECONDS = 0.1
@@ -45,14 +46,16 @@ def main(arguments: list[str]) -> int:
         print(f"{found.job}: was started or given up before, and no job runs again by itself: use "
               "`trustml run --resume`", file=sys.stderr)  # fmt: skip
         return 0
-    files.write(folder / files.ANSWER, Answer(token=found.token, node=this_node()))
-    try:
-        ended = _work(folder, found)
-    except TrustmlError as error:
-        ended = EndedOnNode(status="error", reason=f"on node {socket.gethostname()}: {error}")
-    except KeyboardInterrupt:
-        ended = EndedOnNode(status="interrupted", reason=f"its node {socket.gethostname()} was told to end it")
-    files.write(folder / files.ENDED, ended)
+    with files.beating(folder / files.NODE_BEAT):
+        files.write(folder / files.ANSWER, Answer(token=found.token, node=this_node()))
+        try:
+            ended = _work(folder, found)
+        except (TrustmlError, OSError) as error:
+            ended = EndedOnNode(status="error", reason=f"on node {socket.gethostname()}: {error}")
+        except KeyboardInterrupt:
+            ended = EndedOnNode(status="interrupted", reason=f"its node {socket.gethostname()} was told to end it")
+        if (folder / files.TICKET).is_file():  # else the run was removed, and stays so
+            files.write(folder / files.ENDED, ended)
     return 0
 
 
@@ -64,38 +67,48 @@ def _work(folder: Path, asked: Ticket) -> EndedOnNode:
         raise UsageError(
             f"{run}: is on {kind}, and its ledger would be gone with the node; keep runs on a disk (--runs)"
         )
-    environment, pulse, launcher = _environment(asked, folder), Pulse(folder / files.NODE_BEAT), _launcher(folder)
+    environment = _environment(asked, folder)
+    python, launcher = environment.require(), Listener(folder / files.LAUNCHER_BEAT)
+    while not launcher.grew:  # one that is gone left a number, too
+        silence = launcher.silence()
+        if why := _why_end(folder, silence):
+            return EndedOnNode(status="interrupted", reason=why)
+        time.sleep(_LOOK_SECONDS)
     worker = Worker(
-        python=environment.require(),
+        python=python,
         folder=run / "jobs" / asked.job,
-        variables=asked.variables | environment.variables,
+        variables=asked.variables | environment.variables | {TICKET_VARIABLE: str(folder)},
         limits=JobLimits(timeout=asked.timeout, memory=asked.memory),
         logs=run / logs_folder(asked.job),
     )
     try:
         while True:
-            pulse.beat()
             ended = worker.poll()
             if ended is not None:
                 return _told(ended)
-            if (folder / files.STOP).is_file() or (folder / files.ENDED).is_file():  # or given up there
-                return _told(worker.stop("interrupted", "stopped by the launcher"))
-            if launcher.silence() > files.LOST_SECONDS:
-                return _told(worker.stop("interrupted", "its launcher gave no sign any more"))
+            if why := _why_end(folder, launcher.silence()):
+                return _told(worker.stop("interrupted", why))
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         return _told(worker.stop("interrupted", f"its node {socket.gethostname()} was told to end it"))
 
 
+def _why_end(folder: Path, silence: float) -> str:
+    """Why there is to be no worker; empty as long as there may be."""
+    if files.is_stopped(folder):
+        return "stopped by the launcher"
+    return "its launcher gave no sign any more" if silence > files.LOST_SECONDS else ""
+
+
 def _environment(asked: Ticket, folder: Path) -> Environment:
-    """Find the environment of a backend; one that has a lock is made from it where there is none."""
-    found, begun, pulse = find_environment(asked.backend), time.monotonic(), Pulse(folder / files.NODE_BEAT)
-    while found.python is None and entry_of(asked.backend).lock:
-        pulse.beat()
+    """Find the environment of a backend; one that has a lock is made from it where there is none and none is named."""
+    found, begun, launcher = find_environment(asked.backend), time.monotonic(), Listener(folder / files.LAUNCHER_BEAT)
+    while found.python is None and entry_of(asked.backend).lock and not found.named:
         try:
             create_tensorflow(tensorflow_folder(), tell=lambda line: print(line, file=sys.stderr))
+            return find_environment(asked.backend)
         except UsageError:  # another job of this node makes it
-            if time.monotonic() - begun > _ENVIRONMENT_SECONDS:
+            if time.monotonic() - begun > _ENVIRONMENT_SECONDS or _why_end(folder, launcher.silence()):
                 raise
             time.sleep(files.BEAT_SECONDS)
         found = find_environment(asked.backend)
@@ -112,15 +125,12 @@ def storage_of(path: Path) -> str:
     return max(holding, key=lambda mount: len(mount.mountpoint)).fstype if holding else ""
 
 
-def _launcher(folder: Path) -> Listener:
-    return Listener(folder / files.LAUNCHER_BEAT)
-
-
 def _told(ended: Ended) -> EndedOnNode:
     return msgspec.convert(ended, EndedOnNode, from_attributes=True)
 
 
 def _asked_to_end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and the end must be told
     raise KeyboardInterrupt
 
 

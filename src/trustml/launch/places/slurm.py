@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class SlurmEngine:
 
     def submit(self, command: tuple[str, ...], *, name: str, resources: Resources, folder: Path) -> str:
         """Hand the command to ``sbatch``; its output goes beside the ticket."""
-        executor = _submitit().AutoExecutor(folder=folder, cluster=self._spec.cluster)
+        executor = _submitit().AutoExecutor(folder=folder, cluster=self._spec.cluster, **interpreter(self._spec))
         executor.update_parameters(**parameters(self._spec, resources, name=name, cluster=executor.cluster))
         job = executor.submit(subprocess.call, list(command))
         self._jobs[str(job.job_id)] = job
@@ -35,6 +36,11 @@ class SlurmEngine:
     def cancel(self, identifier: str) -> None:
         """Cancel it."""
         self._jobs[identifier].cancel()
+
+
+def interpreter(spec: Slurm) -> dict[str, str]:
+    """Argument of submitit's executor: what reads the command on the node, which needs submitit there as well."""
+    return {"slurm_python": shlex.quote(spec.python)} if spec.python and spec.cluster == "slurm" else {}
 
 
 def parameters(spec: Slurm, resources: Resources, *, name: str, cluster: str) -> dict[str, Any]:

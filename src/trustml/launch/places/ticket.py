@@ -4,6 +4,10 @@ They are on storage that both see, or the job is not started: the node shows tha
 launcher that it read the node's answer. Each ticket is used once, by whoever makes ``claimed`` first; an engine that
 starts a command again finds it used. Nothing that is alive is told by a clock, as those of two machines differ: both
 sides write a growing number, and look whether the other's still grows.
+
+``ended.json`` is the node's word alone that its worker is gone. ``stop`` asks for that, and from then on the worker
+itself charges and writes nothing (:func:`trustml.processes.require_wanted`). ``closed`` says that nobody works for the
+ticket: it was taken back unused, or was silent for longer than a node that is cut off goes on.
 """
 
 from __future__ import annotations
@@ -11,21 +15,26 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from trustml.errors import UsageError
+from trustml.processes import ENDED, STOP, TICKET
 from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 from trustml.record.provenance import NodeRecord
 from trustml.record.schema import JobStatus
 from trustml.record.store import RunDirectory
 
 FOLDER = "private/places"
-TICKET, CLAIMED, ANSWER, ENDED = "ticket.json", "claimed", "answer.json", "ended.json"
-LAUNCHER_BEAT, NODE_BEAT, STOP = "launcher.beat", "node.beat", "stop"
+CLAIMED, ANSWER, CLOSED = "claimed", "answer.json", "closed"
+LAUNCHER_BEAT, NODE_BEAT = "launcher.beat", "node.beat"
 BEAT_SECONDS = 2.0
 LOST_SECONDS = 120.0
 """After so long without a sign of the other side it is given up: longer than file systems of clusters keep old news."""
@@ -115,6 +124,29 @@ def claim(folder: Path) -> bool:
     return True
 
 
+def take_back(folder: Path) -> bool:
+    """Keep every node from a ticket; False if one took it before."""
+    if not claim(folder):
+        return False
+    mark(folder / CLOSED)
+    return True
+
+
+def mark(path: Path) -> None:
+    """Make one of these files that say all by being there."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
+
+
+def is_closed(folder: Path) -> bool:
+    """Whether nobody works for a ticket."""
+    return (folder / ENDED).is_file() or (folder / CLOSED).is_file()
+
+
+def is_stopped(folder: Path) -> bool:
+    """Whether the node of a ticket is to end its worker; so it is where the run was removed."""
+    return (folder / STOP).exists() or is_closed(folder) or not (folder / TICKET).is_file()
+
+
 def write(path: Path, value: msgspec.Struct) -> None:
     """Write one of these files."""
     write_atomic(path, msgspec.json.encode(value), private=True)
@@ -134,14 +166,64 @@ class Pulse:
     def __init__(self, path: Path) -> None:
         self._path, self._count, self._written = path, 0, 0.0
 
-    def beat(self) -> None:
+    def beat(self, *, at_once: bool = False) -> None:
         """Write the next number, if it is time."""
         now = time.monotonic()
-        if self._count and now - self._written < BEAT_SECONDS:
+        if self._count and now - self._written < BEAT_SECONDS and not at_once:
             return
         self._count, self._written = self._count + 1, now
         # Over itself, unsynchronised: a reader that sees half of it sees another number, which is all it asks.
         self._path.write_bytes(str(self._count).encode())
+
+
+class Heart:
+    """Beats every pulse that somebody holds from one thread: who waits for an engine or an installation still lives."""
+
+    def __init__(self) -> None:
+        self._pulses: weakref.WeakSet[Pulse] = weakref.WeakSet()
+        self._guard, self._beats = threading.Lock(), False
+
+    def add(self, path: Path) -> Pulse:
+        """Begin a pulse, which beats until it is left out or nobody holds it."""
+        pulse = Pulse(path)
+        pulse.beat()
+        with self._guard:
+            self._pulses.add(pulse)
+            if not self._beats:
+                threading.Thread(target=self._beat, daemon=True).start()
+                self._beats = True
+        return pulse
+
+    def leave_out(self, pulse: Pulse) -> None:
+        """End a pulse."""
+        with self._guard:
+            self._pulses.discard(pulse)
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_SECONDS / 2)
+            with self._guard:
+                pulses = list(self._pulses)
+                if not pulses:
+                    self._beats = False
+                    return
+            for pulse in pulses:
+                with suppress(OSError):  # storage that fails for a moment, or a run that was removed
+                    pulse.beat()
+            del pulses, pulse
+
+
+HEART = Heart()
+
+
+@contextmanager
+def beating(path: Path) -> Iterator[None]:
+    """Beat while something is done."""
+    pulse = HEART.add(path)
+    try:
+        yield
+    finally:
+        HEART.leave_out(pulse)
 
 
 class Listener:
@@ -149,6 +231,8 @@ class Listener:
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen, self._heard, self._looked = path, b"", time.monotonic(), 0.0
+        self.grew = False
+        """Whether it was seen to: a number that lies there may be that of somebody who is gone."""
 
     def silence(self) -> float:
         """Seconds since it last changed, by this machine's clock."""
@@ -159,32 +243,42 @@ class Listener:
                 seen = plain_bytes(self._path)
             except OSError:
                 seen = b""
-            if seen != self._seen:
+            if seen and seen != self._seen:
+                self.grew = bool(self._seen)
                 self._seen, self._heard = seen, now
         return now - self._heard
 
 
-def require_nobody(run: RunDirectory, *, patience: float = 3 * BEAT_SECONDS) -> None:
+def require_nobody(run: RunDirectory, *, patience: float | None = None) -> None:
     """Take back tickets of earlier launchers that nobody used, and refuse if a node still works for one.
+
+    A ticket whose node never said that it ended is listened to for as long as a node goes on that is cut off, then
+    closed: should node and worker have slept and wake later, the worker charges and writes nothing.
 
     Raises
     ------
     UsageError
     """
-    places = run.file(FOLDER)
-    left = [folder for folder in places.iterdir() if folder.is_dir()] if places.is_dir() else []
-    open_ones = [folder for folder in left if not claim(folder) and not (folder / ENDED).is_file()]
+    places = run.path.resolve() / FOLDER
+    here = places.is_dir() and places.resolve() == places  # a link leads to nothing of this run's
+    left = [folder for folder in places.iterdir() if folder.is_dir() and not folder.is_symlink()] if here else []
+    open_ones = [folder for folder in left if not is_closed(folder) and not take_back(folder)]
     ears = {folder: Listener(folder / NODE_BEAT) for folder in open_ones}
-    for ear in ears.values():
-        ear.silence()
-    begun = time.monotonic()
-    while ears and time.monotonic() - begun < patience:
-        time.sleep(BEAT_SECONDS / 4)
+    end = time.monotonic() + (LOST_SECONDS + 3 * BEAT_SECONDS if patience is None else patience)
+    while ears:
         for folder, ear in ears.items():
-            if ear.silence() == 0.0 and not (folder / ENDED).is_file():
+            ear.silence()
+            if ear.grew and not is_closed(folder):
                 answer = read(folder / ANSWER, Answer)
                 name = answer.node.name if answer else "some node"
                 raise UsageError(
                     f"{run.path.name}: {folder.name.rpartition('.')[0]} still runs on {name}, left by a launcher that "
                     f"is gone; it ends by itself within {LOST_SECONDS:.0f} s, wait for that"
                 )
+        ears = {folder: ear for folder, ear in ears.items() if not is_closed(folder)}
+        if time.monotonic() > end:
+            break
+        time.sleep(BEAT_SECONDS / 4)
+    for folder in ears:
+        mark(folder / STOP)
+        mark(folder / CLOSED)
