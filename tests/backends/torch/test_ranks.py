@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch import ranks
 from trustml.backends.torch.device import open_device
 from trustml.backends.torch.dp import OpacusTrainer
+from trustml.errors import UsageError
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
 from trustml.models.weights import initial_weights
 from trustml.scenario.optimizers import SGD
@@ -33,6 +35,9 @@ class InThread:
     def __init__(self, folder, rank):
         self._thread = threading.Thread(target=ranks.serve, args=(folder, rank))
         self._thread.start()
+
+    def poll(self) -> None:
+        """It has not ended, as far as a thread can tell."""
 
     def wait(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -114,6 +119,13 @@ def test_the_step_of_three_processes_is_that_of_one_and_none_is_left(one, monkey
 
 def test_what_the_others_are_told_holds_no_seed_of_the_noise():
     assert not {"noise_seed", "noise", "noise_multiplier"} & set(ranks._Told.__struct_fields__)
+
+
+def test_a_process_that_dies_before_it_joins_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(ranks, "_PATIENCE", timedelta(seconds=5))
+    died = subprocess.Popen(["false"])
+    with pytest.raises(UsageError, match="process 1 of 2 ended with code 1 before it joined"):
+        ranks._join_with([died], tmp_path, 2)
 
 
 @pytest.mark.long

@@ -102,6 +102,23 @@ def test_words_are_filled_in_and_the_last_line_is_the_identifier(tmp_path):
     assert not (tmp_path / "job-7").exists()
 
 
+def test_bytes_that_are_no_text_are_read_all_the_same(tmp_path):
+    words = ("sh", "-c", "printf 'J\\351\\n'", "{{command}}")
+    engine = CommandEngine(Command(submit=words, poll=("sh", "-c", "printf '\\351'", "{{id}}")))
+    found = engine.submit(("x",), name="n", resources=Resources(), folder=tmp_path)
+    assert found == "J\N{REPLACEMENT CHARACTER}" and engine.is_there(found)
+
+
+def test_who_is_gone_and_who_could_not_be_asked():
+    for script, there in (("true", False), ("exit 1", False), ("echo R", True), ("echo down >&2; exit 1", None)):
+        engine = CommandEngine(Command(submit=("true", "{{shell}}"), poll=("sh", "-c", script, "{{id}}")))
+        if there is None:
+            with pytest.raises(UsageError, match="ended with 1: down"):
+                engine.is_there("7")
+        else:
+            assert engine.is_there("7") is there, script
+
+
 def test_a_command_that_fails_is_one_line(tmp_path):
     poll = ("true", "{{id}}")
     for submit, words in (

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -64,6 +65,34 @@ def test_what_is_not_installed_is_told_with_its_extra(monkeypatch, tmp_path, eng
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(EnvironmentMissingError, match=package):
         engine.submit(("x",), name="n", resources=Resources(), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (Slurm(python="/opt/my env/python"), {"slurm_python": "'/opt/my env/python'"}),
+        (Slurm(), {}),
+        (Slurm(python="/opt/python", cluster="local"), {}),
+    ],
+)
+def test_submitit_is_read_by_the_interpreter_of_the_nodes(monkeypatch, tmp_path, spec, expected):
+    asked = []
+
+    class Executor:
+        cluster = spec.cluster
+
+        def __init__(self, **options):
+            asked.append(options)
+
+        def update_parameters(self, **options):
+            pass
+
+        def submit(self, *command):
+            return SimpleNamespace(job_id="12")
+
+    monkeypatch.setattr(slurm, "_submitit", lambda: SimpleNamespace(AutoExecutor=Executor))
+    assert slurm.SlurmEngine(spec).submit(("x",), name="n", resources=Resources(), folder=tmp_path) == "12"
+    assert asked == [{"folder": tmp_path, "cluster": spec.cluster, **expected}]
 
 
 @pytest.mark.long

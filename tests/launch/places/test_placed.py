@@ -20,7 +20,7 @@ from trustml.launch.places.placed import EnginePlace, PlacedWorker
 from trustml.launch.places.ticket import Answer, EndedOnNode, Pulse, Ticket, fingerprint, require_nobody
 from trustml.launch.process import Ended
 from trustml.launch.resume import prepare_resume
-from trustml.launch.schedule import JobScheduler
+from trustml.launch.schedule import JobScheduler, _as_released
 from trustml.record.provenance import NodeRecord
 from trustml.record.store import RunDirectory
 from trustml.scenario.places import Resources
@@ -245,6 +245,90 @@ def test_limits_are_the_smaller_of_two(run):
     more = msgspec.structs.replace(execution, resources={"train": Resources(time=5.0), "explain": Resources(time=0.1)})
     limits = job_limits(msgspec.structs.replace(job, execution=more))
     assert (limits.timeout, limits.memory) == (100.0, 4 * 2**30)
+
+
+def test_an_engine_that_answers_late_holds_nobody_up(run):
+    engine = Engine()
+    engine.is_there = lambda identifier: time.sleep(1.0) or True
+    worker, _ = start(run, engine)
+    time.sleep(0.35)
+    slowest = 0.0
+    for _ in range(20):
+        begun = time.monotonic()
+        assert worker.poll() is None
+        slowest = max(slowest, time.monotonic() - begun)
+        time.sleep(0.03)
+    assert slowest < 0.5 and worker._question is not None
+
+
+def test_a_job_that_could_not_be_asked_for_is_there_and_told_as_that_when_it_is_given_up(run, monkeypatch):
+    def ask(identifier):
+        raise RuntimeError("Unable to connect to the server\nat all")
+
+    engine = Engine()
+    engine.is_there = ask
+    worker, folder = start(run, engine)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 1.3:
+        assert worker.poll() is None, "it may wait in a queue"
+        time.sleep(0.05)
+    monkeypatch.setattr(placed, "UNASKED_SECONDS", 1.0)
+    ended = wait(worker)
+    assert ended.status == "error" and "Unable to connect to the server" in ended.reason
+    assert "storage" not in ended.reason and "\n" not in ended.reason and files.is_closed(folder)
+
+
+def test_a_node_that_begins_after_hours_in_the_queue_is_not_lost_at_once(run):
+    worker, folder = start(run, Engine())
+    worker._ear._heard -= 10 * files.LOST_SECONDS
+    worker._ear._looked = time.monotonic() + 60  # it looked a moment ago
+    answer(folder)
+    time.sleep(0.3)
+    assert worker.poll() is None and worker.node == NODE
+
+
+class Stubborn:
+    """A job of which it is told when it was asked and waited for."""
+
+    def __init__(self, name: str, told: list, error: Exception | None = None) -> None:
+        self._name, self._told, self._error = name, told, error
+
+    def ask_to_stop(self) -> None:
+        self._told.append(("asked", self._name))
+        if self._error:
+            raise self._error
+
+    def stop(self, status: str, reason: str) -> Ended:
+        self._told.append(("waited", self._name))
+        if self._error:
+            raise self._error
+        return _ended(status, reason)
+
+
+def _ended(status: str, reason: str, code: int | None = None) -> Ended:
+    return Ended(
+        status=status, reason=reason, seconds=1.0, peak_memory=0, exit_code=code, stderr_tail=("x",), result=None
+    )
+
+
+def test_one_that_cannot_be_stopped_keeps_no_other_going_and_all_are_asked_first(own):
+    jobs, told = [record.id for record in own.manifest().jobs[:3]], []
+    with own.lock() as lock:
+        scheduler = JobScheduler(own, listener=lambda event: None, lock=lock)
+        errors = (RuntimeError("scancel"), None, OSError(5, "gone"))
+        scheduler._running = {job: (Stubborn(job, told, error), None) for job, error in zip(jobs, errors, strict=True)}
+        ended = scheduler._stop_all("stopped by the user")
+    assert told == [("asked", job) for job in jobs] + [("waited", job) for job in jobs]
+    assert {one.status for one in ended.values()} == {"interrupted"} and not scheduler._running
+    assert "could not be told so (RuntimeError)" in ended[jobs[0]].reason
+    assert ended[jobs[1]].reason == "stopped by the user"
+
+
+def test_of_a_private_job_what_a_worker_said_is_hidden_and_what_we_say_is_not(own):
+    job, said = own.job(PRIVATE), "on node n1: /runs: is on tmpfs"
+    assert _as_released(_ended("error", said), job).reason == said
+    hidden = _as_released(_ended("error", "no result: row 7 is 0.3", 1), job)
+    assert "row 7" not in hidden.reason and hidden.stderr_tail == ()
 
 
 class Somewhere:
