@@ -304,6 +304,47 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "launch/places/test_ticket.py launch/places/test_placed.py",
+        (
+            "a worker that was given up charges",
+            "privacy/ledger.py",
+            "    require_wanted()\n    path.touch()",
+            "    path.touch()",
+        ),
+        (
+            "a file of a worker that is given up takes its place",
+            "record/files.py",
+            "            require_wanted()\n            os.replace",
+            "            os.replace",
+        ),
+        (
+            "a node is gone after six seconds",
+            "launch/places/ticket.py",
+            "(LOST_SECONDS + 3 * BEAT_SECONDS if",
+            "(3 * BEAT_SECONDS if",
+        ),
+        ("an orphan trains", "launch/places/node.py", "while not launcher.grew:", "while False:"),
+        (
+            "what an engine took though it failed may train",
+            "launch/places/placed.py",
+            "                files.take_back(folder)\n            if",
+            "                pass\n            if",
+        ),
+        ("nothing beats by itself", "launch/places/ticket.py", "if not self._beats:", "if False:"),
+        (
+            "a poll that fails says that the job is gone",
+            "launch/places/placed.py",
+            "self._gone, self._unasked = None, self._unasked or now",
+            "self._gone, self._unasked = self._gone or now, self._unasked or now",
+        ),
+        (
+            "reasons of our own are hidden",
+            "launch/schedule.py",
+            " and ended.exit_code is not None:",
+            ":",
+        ),
+    ),
+    *_mutants(
         "backends/test_tasks.py",
         (
             "labels of copies are cut up",

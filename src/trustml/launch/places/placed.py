@@ -38,7 +38,8 @@ class Question:
     """Something asked of an engine in a thread of its own, as it may take long or never come back."""
 
     def __init__(self, ask: Callable[[], bool | None]) -> None:
-        self._ask, self.begun, self.answer, self.problem = ask, time.monotonic(), None, ""  # type: bool | None
+        self._ask, self.begun, self.problem = ask, time.monotonic(), ""
+        self.answer: bool | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

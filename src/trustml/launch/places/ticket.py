@@ -25,14 +25,15 @@ from typing import TypeVar
 
 import msgspec
 
+from trustml import processes
 from trustml.errors import UsageError
-from trustml.processes import ENDED, STOP, TICKET
 from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 from trustml.record.provenance import NodeRecord
 from trustml.record.schema import JobStatus
 from trustml.record.store import RunDirectory
 
 FOLDER = "private/places"
+TICKET, STOP, ENDED = processes.TICKET, processes.STOP, processes.ENDED
 CLAIMED, ANSWER, CLOSED = "claimed", "answer.json", "closed"
 LAUNCHER_BEAT, NODE_BEAT = "launcher.beat", "node.beat"
 BEAT_SECONDS = 2.0
