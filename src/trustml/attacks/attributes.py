@@ -135,17 +135,17 @@ class Guessed:
         Share of training and of held-out rows whose value was guessed.
     p_value : float
         That as many of the training rows are as of the others (Fisher, exact, one-sided).
-    imputed : float
-        Share of the same training rows that is guessed without the model, by what held-out rows have in common.
+    imputed : AttackEstimate
+        Share of the same training rows that is guessed without the model, by what other rows have in common.
     commonest : float
-        Share of them that has the commonest value.
+        Share of them that has the value which is commonest among them: what the best constant gets.
     values : int
     """
 
     members: AttackEstimate
     others: AttackEstimate
     p_value: float
-    imputed: float
+    imputed: AttackEstimate
     commonest: float
     values: int
 
@@ -188,20 +188,23 @@ def guessed(
     kinds = members[0].shape[1]
     prior = (np.bincount(known, minlength=kinds) + 1.0) / (len(known) + kinds)
     counts = [(int((guesses(fits, prior) == true).sum()), len(true)) for fits, true in (members, others)]
-    shares = [share_of(found, count, confidence=confidence, what="rows") for found, count in counts]
+    what = "rows, for intervals of numbers as they were cut"
+    shares = [share_of(found, count, confidence=confidence, what=what) for found, count in counts]
     test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")
     return Guessed(
         members=shares[0],
         others=shares[1],
         p_value=float(test.pvalue),
-        imputed=float((imputed == members[1]).mean()),
-        commonest=float((members[1] == prior.argmax()).mean()),
+        imputed=share_of(int((imputed == members[1]).sum()), len(members[1]), confidence=confidence, what="rows"),
+        commonest=float(np.bincount(members[1]).max() / len(members[1])),
         values=kinds,
     )
 
 
 def imputation(known: Floats, values: Ints, asked: Floats) -> Ints:
     """Guess a column without the model: by trees that learn from other rows how it follows from all else.
+
+    Of trees and a constant, what guesses those rows themselves better, each left out while the others are learnt from.
 
     Parameters
     ----------
@@ -214,10 +217,24 @@ def imputation(known: Floats, values: Ints, asked: Floats) -> Ints:
     -------
     int64 array of shape (n,)
     """
+    from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.tree import DecisionTreeClassifier
 
     if len(np.unique(values)) < 2:
         return np.full(len(asked), values[0] if len(values) else 0, np.int64)
-    trees = HistGradientBoostingClassifier(max_iter=60, random_state=0, early_stopping=False)
-    found: Ints = trees.fit(known, values).predict(asked)
+    leaf = int(np.clip(len(values) // 20, 1, 20))  # the library's own 20 would never split a few rows
+    trees = HistGradientBoostingClassifier(max_iter=60, min_samples_leaf=leaf, random_state=0, early_stopping=False)
+    single = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0)
+    constant = DummyClassifier()
+    fold = np.arange(len(values)) % 5
+    right = [0, 0, 0]
+    for part in range(5):
+        rest = fold != part
+        if len(np.unique(values[rest])) < 2:
+            continue
+        for place, one in enumerate((trees, single, constant)):
+            right[place] += int((one.fit(known[rest], values[rest]).predict(known[~rest]) == values[~rest]).sum())
+    best = (trees, single, constant)[int(np.argmax(right))]
+    found: Ints = best.fit(known, values).predict(asked)
     return found

@@ -187,10 +187,13 @@ def _column_row(evidence: Evidence, record: JobRecord, column: str, found: Guess
     own, others = found.members, found.others
     assert own.low is not None and own.high is not None and others.value is not None
     facts: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
-    facts |= {"imputed": found.imputed, "commonest": found.commonest, "values": found.values}
+    imputed = found.imputed
+    assert imputed.value is not None and imputed.high is not None and others.high is not None
+    facts |= {"imputed": imputed.value, "commonest": found.commonest, "values": found.values}
     for stated in evidence.once(privacy_statements):
         if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
-            chance = max(found.imputed, found.commonest)
+            chance = max(imputed.high, others.high, found.commonest)
+            facts["guessed_without"] = chance
             facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
     return evidence.row(
         GUESSED,
