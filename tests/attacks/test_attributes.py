@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trustml.attacks.attributes import Column, column_of, distinct_rows, guessed, imputation
+from trustml.attacks.attributes import Column, column_of, distinct_rows, guessed, imputer
 from trustml.data.dataset import Examples
 from trustml.errors import DataError
 from trustml.measures.remembered import _guessed
@@ -58,7 +58,7 @@ def attacked(network, train, held):
     """The category, with a third of the held-out rows left to say how common each is."""
     known = np.arange(len(held) // 3)
     arrays = attribute_fits(network, train, held, asked=ASKED, columns=columns_for(held), known=known, task=Classes())
-    return _guessed(arrays, np.arange(3), 0)
+    return _guessed(arrays, np.arange(3), 0, {})
 
 
 def test_a_model_that_has_its_rows_by_heart_tells_their_categories():
@@ -171,9 +171,9 @@ def test_a_few_rows_are_enough_to_impute_from_and_none_is_made_up():
     generator = np.random.default_rng(0)
     numbers = generator.normal(size=(400, 3)).astype(np.float32)
     values = (numbers[:, 1] > 0).astype(np.int64) + (numbers[:, 1] > 1)
-    found = imputation(numbers[:40], values[:40], numbers[40:])
+    found = imputer(numbers[:40], values[:40])(numbers[40:])
     assert (found == values[40:]).mean() > 0.8
     coins = generator.integers(2, size=400)
     coins[:40] = np.arange(40) < 30
-    assert (imputation(numbers[:40], coins[:40], numbers[40:]) == 1).mean() > 0.6
-    assert imputation(numbers[:4], np.ones(4, np.int64), numbers[4:8]).tolist() == [1, 1, 1, 1]
+    assert (imputer(numbers[:40], coins[:40])(numbers[40:]) == 1).mean() > 0.6
+    assert imputer(numbers[:4], np.ones(4, np.int64))(numbers[4:8]).tolist() == [1, 1, 1, 1]

@@ -26,7 +26,7 @@ from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.pipeline import _train
 
-LEARNS = Plain(name="learns", epochs=250, batch_size=50, optimizer=Adam(learning_rate=0.02))
+LEARNS = Plain(name="learns", epochs=200, batch_size=120, optimizer=Adam(learning_rate=0.02))
 IGNORES = Plain(name="ignores", epochs=1, batch_size=100, optimizer=Adam(learning_rate=1e-6))
 
 

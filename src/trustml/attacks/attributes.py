@@ -8,6 +8,7 @@ helps to guess of anybody; held-out rows, and imputation by others' rows alone, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 FEWEST = 30
 MOST_VALUES = 32
+_ENOUGH_TO_BOOST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,40 +203,45 @@ def guessed(
     )
 
 
-def imputation(known: Floats, values: Ints, asked: Floats) -> Ints:
-    """Guess a column without the model: by trees that learn from other rows how it follows from all else.
+def imputer(known: Floats, values: Ints) -> Callable[[Floats], Ints]:
+    """Learn to guess a column without the model: by trees, from how it follows from all else in other rows.
 
-    Of trees and a constant, what guesses those rows themselves better, each left out while the others are learnt from.
+    Of boosted trees, one tree and a constant, what guesses those rows themselves best, a third of them left out while
+    it learns from the others.
 
     Parameters
     ----------
     known : float32 array of shape (m, d)
         Rows without the column, with their labels.
     values : int64 array of shape (m,)
-    asked : float32 array of shape (n, d)
 
     Returns
     -------
-    int64 array of shape (n,)
+    callable
+        From such rows (n, d) to guesses, int64 of shape (n,).
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.tree import DecisionTreeClassifier
 
     if len(np.unique(values)) < 2:
-        return np.full(len(asked), values[0] if len(values) else 0, np.int64)
+        alone = values[0] if len(values) else 0
+        return lambda asked: np.full(len(asked), alone, np.int64)
     leaf = int(np.clip(len(values) // 20, 1, 20))  # the library's own 20 would never split a few rows
-    trees = HistGradientBoostingClassifier(max_iter=60, min_samples_leaf=leaf, random_state=0, early_stopping=False)
-    single = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0)
-    constant = DummyClassifier()
-    fold = np.arange(len(values)) % 5
-    right = [0, 0, 0]
-    for part in range(5):
-        rest = fold != part
-        if len(np.unique(values[rest])) < 2:
-            continue
-        for place, one in enumerate((trees, single, constant)):
-            right[place] += int((one.fit(known[rest], values[rest]).predict(known[~rest]) == values[~rest]).sum())
-    best = (trees, single, constant)[int(np.argmax(right))]
-    found: Ints = best.fit(known, values).predict(asked)
-    return found
+    tried: list[Any] = [DummyClassifier(), DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0)]
+    if len(values) >= _ENOUGH_TO_BOOST:
+        boosted = {"max_iter": 40, "min_samples_leaf": leaf, "random_state": 0, "early_stopping": False}
+        tried.append(HistGradientBoostingClassifier(**boosted))
+    part = np.arange(len(values)) % 3
+    right = [0] * len(tried)
+    for out in range(3):
+        learnt, asked = part != out, part == out
+        for place, one in enumerate(tried if len(np.unique(values[learnt])) > 1 else tried[:1]):
+            right[place] += int((one.fit(known[learnt], values[learnt]).predict(known[asked]) == values[asked]).sum())
+    best = tried[int(np.argmax(right))].fit(known, values)
+
+    def guess(asked: Floats) -> Ints:
+        found: Ints = best.predict(asked)
+        return found
+
+    return guess
