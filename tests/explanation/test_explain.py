@@ -187,10 +187,8 @@ def test_what_inputs_cannot_hold_is_no_baseline():
             trustml.explain(total, given, method="FeatureAblation", baseline=baseline)
     found = trustml.explain(total, rows.astype(float), method="FeatureAblation", baseline=[38.6, 5.9])
     np.testing.assert_allclose(found.attributions, [[1.4, 1.1], [-18.6, -2.9]], rtol=1e-5)
-    assert trustml.explain(total, rows, method="FeatureAblation", baseline=[8, 1]).attributions.tolist() == [
-        [32, 6],
-        [12, 2],
-    ]
+    whole = trustml.explain(total, rows, method="FeatureAblation", baseline=[8, 1])
+    assert whole.attributions.tolist() == [[32, 6], [12, 2]]
 
 
 def test_a_baseline_is_broadcast_as_the_inputs_are_laid_out():
@@ -213,11 +211,12 @@ def test_a_large_image_is_explained_within_memory():
 
     tracemalloc.start()
     try:
-        found = trustml.explain(total, image, method=trustml.Occlusion(window=(1, 1), stride=(4, 4)), target=0)
+        found = trustml.explain(total, image, method=trustml.Occlusion(window=(4, 4), stride=(4, 4)), target=0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    np.testing.assert_allclose(found.attributions[:, ::4, ::4].sum(-1), image[:, ::4, ::4].sum(-1), atol=2e-3)
+    windows = image.reshape(24, 4, 24, 4, 3).sum(axis=(1, 3, 4))
+    np.testing.assert_allclose(found.attributions[0, ::4, ::4, 0], windows, atol=2e-3)
     assert peak < 2**29
 
 

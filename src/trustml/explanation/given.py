@@ -151,13 +151,10 @@ def require_held(baseline: Floats, dtype: np.dtype[Any]) -> None:
     ------
     UsageError
     """
-    limits = None if dtype.kind not in "iu" else np.iinfo(dtype)
-    whole = (baseline == np.floor(baseline)).all()
-    if dtype.kind == "f" or (
-        limits is not None and whole and limits.min <= baseline.min() <= baseline.max() <= limits.max
-    ):
+    if dtype.kind == "f":
         return
-    if dtype.kind == "b" and np.isin(baseline, (0, 1)).all():
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if (baseline == np.floor(baseline)).all() and least <= baseline.min() and baseline.max() <= most:
         return
     raise UsageError(f"baseline: inputs are {dtype}, which cannot hold it; give inputs as floats, or another baseline")
 
