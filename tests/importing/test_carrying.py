@@ -111,9 +111,12 @@ BIAS = Constant(np.triu(np.full((4, 4), -5, np.float32), 1))
         ("running", program(("batch_norm", {"input": X, **NORM, **STATISTICS, "training": True}))),
         ("attention_mask", program(("scaled_dot_product_attention", {**LOOKED_AT, "attn_mask": BIAS}), shape=STEPS)),
         ("standstill", program(("clone", {}), ("permute", {"dims": [0, 3, 1, 2]}))),
+        ("limits", program(("clamp", {"min": None, "max": -np.inf}))),
+        ("limits", program(("clamp", {"min": np.inf, "max": None}))),
     ],
-    ids=["examples last", "statistics of the batch", "a bias above the diagonal", "the input in another order"],
-)
+    ids=["examples last", "statistics of the batch", "a bias above the diagonal", "the input in another order",
+         "nothing is below -inf", "nothing is above inf"],
+)  # fmt: skip
 def test_what_looks_like_something_that_is_carried_is_refused_too(key, made):
     with pytest.raises(UsageError, match=re.escape(REFUSALS[key].why)):
         carry(made)
