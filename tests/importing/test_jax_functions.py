@@ -135,6 +135,7 @@ def test_nodes_have_the_names_of_weights_and_keep_their_biases():
         (lambda params, x: moved_below(x, 100.0) @ params["in"], r"\(lt\) cannot be carried"),
         (lambda params, x: moved_below(x, 5 * jnp.tanh(x)) @ params["in"], r"\(lt\) cannot be carried"),
         (lambda params, x: jnp.where(jnp.isnan(x), 7.0, x) @ params["in"], r"\(ne of a value and itself\) cannot be"),
+        (lambda params, x: jnp.where(jnp.isinf(x), 7.0, x) @ params["in"], r"\(eq of values\) cannot be carried"),
         (lambda params, x: jnp.nan_to_num(x) @ params["in"], r"\(ne of a value and itself\) cannot be"),
         (lambda params, x: jnp.minimum(x, -jnp.inf) @ params["in"], r"\(minimum\) cannot be carried"),
         # jaxprs within primitives that are no calls, and what has no array

@@ -241,6 +241,8 @@ def _compared(operator: str) -> Write:
         first, second = given if isinstance(given[0], Ref) else reversed(given)
         if first == second:
             return model.call(f"{operator} of a value and itself", {"args": list(given)})
+        if isinstance(second, Constant) and second.array.dtype.kind == "f":  # such as what is infinite: no token ids
+            return model.call(f"{operator} of values", {"args": list(given)})
         one = number_of(second) if isinstance(second, Constant) and second.array.dtype.kind in "iu" else None
         return model.call(operator, {"self": first, "other": second if one is None else int(one)})
 
