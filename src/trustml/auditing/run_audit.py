@@ -366,11 +366,14 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
 
 
 def _figure(row: Row) -> Measurement:
+    label = " ".join(part for part in (row.job, row.subject, row.method) if part)
     return Measurement(
         measure=row.measure,
         value=row.value,
         low=row.low,
         high=row.high,
         n=row.n,
-        note=f"{' '.join(part for part in (row.job, row.subject, row.method) if part)}: {row.note}",
+        note=f"{label}: {row.note}",
+        label=label,
+        subject=row.job,
     )
