@@ -312,7 +312,7 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
         secret = run.file(members_answers(exported.name))
         secret.parent.mkdir(mode=0o700, exist_ok=True)
         labels = run.mapped(PRIVATE_DATA, names=["train_labels"])["train_labels"]
-        write_atomic(secret, encode_arrays({members: recorded(task, found[members], labels)}))
+        write_atomic(secret, encode_arrays({members: recorded(task, found[members], labels)}), private=True)
     write_atomic(place / "answers.npz", encode_arrays(answers_in(run, folder, task=task)))
     write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
 
