@@ -14,6 +14,7 @@ from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurem
 from trustml.auditing.run_wording import (
     accounting_finding,
     bound_finding,
+    deployed_finding,
     membership_finding,
     pooled_finding,
     untried,
@@ -78,6 +79,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         *_bounds(rows),
         *_membership(rows, trained, verdicts),
         *_remembered(rows),
+        *_deployed(rows),
         *_accounting(statements.values(), claims),
         *_contradicted(rows, claims, verdicts),
         *_behind(statements.values()),
@@ -246,6 +248,14 @@ def _remembered(rows: list[Row]) -> Iterable[Finding]:
             if told
             else "more canaries, texts or rows; no attack that fails proves privacy",
         )
+
+
+def _deployed(rows: list[Row]) -> Iterable[Finding]:
+    """Judge every exported file that was attacked."""
+    bounds = {(row.job, row.subject): row for row in rows if row.measure == "deployed_membership_auc_at_least"}
+    for row in rows:
+        if row.measure == "deployed_membership_auc":
+            yield deployed_finding(row, bounds.get((row.job, row.subject)))
 
 
 def _accounting(statements: Iterable[PrivacyStatement], claims: Mapping[str, Claim | None]) -> Iterable[Finding]:

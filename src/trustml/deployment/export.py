@@ -42,7 +42,7 @@ from trustml.record.exports import (
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
 from trustml.record.schema import JobRecord, Manifest, task_of
-from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
@@ -124,9 +124,11 @@ def export_model(
 
 
 def _renew(run: RunDirectory) -> None:
-    """Make all rows on exported files anew."""
+    """Make all rows on exported files anew; an audit that was concluded without them is removed."""
     renew_rows(run, family="deployed", files=_files(run))
     renew_rows(run, family="deployed attacks", files={})
+    for name in (AUDIT, AUDIT_REPORT):
+        run.file(name).unlink(missing_ok=True)
 
 
 def _write_and_ask(
