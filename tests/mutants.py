@@ -81,6 +81,12 @@ MUTANTS = (
             "return not self.largest_share > 10",
         ),
         (
+            "a branch far out is carried",
+            "importing/proof.py",
+            "if not apart.max() <= allowed:",
+            "if not apart.max() <= np.inf:",
+        ),
+        (
             "an output whose examples come last is carried",
             "importing/carrying.py",
             "if found.axes[0] != (examples,):",

@@ -86,3 +86,16 @@ class RecordError(TrustmlError):
 
 class PrivacyError(TrustmlError):
     """Going on would break a privacy promise."""
+
+
+def refuse_no_text(text: str, *, field: str) -> None:
+    """Refuse what a command line gives of bytes that are no UTF-8: no file of ours and no other program takes it.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{field}: {text[:80]!r} holds bytes that are no UTF-8; write it anew") from None

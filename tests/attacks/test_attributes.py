@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trustml.attacks.attributes import Column, column_of, distinct_rows, guessed
+from trustml.attacks.attributes import Column, column_of, distinct_rows, guessed, imputer
 from trustml.data.dataset import Examples
 from trustml.errors import DataError
 from trustml.measures.remembered import _guessed
@@ -58,14 +58,14 @@ def attacked(network, train, held):
     """The category, with a third of the held-out rows left to say how common each is."""
     known = np.arange(len(held) // 3)
     arrays = attribute_fits(network, train, held, asked=ASKED, columns=columns_for(held), known=known, task=Classes())
-    return _guessed(arrays, np.arange(3), 0)
+    return _guessed(arrays, np.arange(3), 0, {})
 
 
 def test_a_model_that_has_its_rows_by_heart_tells_their_categories():
     train, held = table(300, seed=0), table(300, seed=1)
     found = attacked(ByHeart(train), train, held)
     assert found.members.value == 1.0 and found.p_value < 1e-20
-    assert found.others.value == pytest.approx(0.5, abs=0.1) and found.imputed < 0.65
+    assert found.others.value == pytest.approx(0.5, abs=0.1) and found.imputed.value < 0.65
     assert found.commonest == pytest.approx(0.5, abs=0.1) and found.values == 3
 
 
@@ -74,7 +74,7 @@ def test_what_a_model_knows_of_everybody_is_not_held_against_it():
     found = attacked(OfTheWorld(), train, held)
     assert found.members.value > 0.85 and found.others.value > 0.85
     assert found.p_value > 0.01
-    assert found.imputed > 0.8  # trees of held-out rows get it without the model
+    assert found.imputed.value > 0.8  # trees of held-out rows get it without the model
 
 
 def test_a_model_that_knows_nothing_leaves_the_commonest_value():
@@ -164,3 +164,16 @@ def test_too_few_rows_are_no_attack():
     fits, true = np.zeros((20, 2)), np.zeros(20, np.int64)
     with pytest.raises(DataError, match="30 of each are needed"):
         guessed((fits, true), (fits, true), known=true, imputed=true)
+
+
+def test_a_few_rows_are_enough_to_impute_from_and_none_is_made_up():
+    """Trees that want twenty rows in a leaf do not split forty, and would say that nothing is known without a model."""
+    generator = np.random.default_rng(0)
+    numbers = generator.normal(size=(400, 3)).astype(np.float32)
+    values = (numbers[:, 1] > 0).astype(np.int64) + (numbers[:, 1] > 1)
+    found = imputer(numbers[:40], values[:40])(numbers[40:])
+    assert (found == values[40:]).mean() > 0.8
+    coins = generator.integers(2, size=400)
+    coins[:40] = np.arange(40) < 30
+    assert (imputer(numbers[:40], coins[:40])(numbers[40:]) == 1).mean() > 0.6
+    assert imputer(numbers[:4], np.ones(4, np.int64))(numbers[4:8]).tolist() == [1, 1, 1, 1]

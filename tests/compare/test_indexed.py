@@ -218,6 +218,8 @@ def test_a_question_reaches_nothing_but_the_tables(stored_runs, tmp_path, monkey
     for text in REFUSED:
         with pytest.raises(UsageError, match=r"one SELECT|cannot be answered"):
             query(stored_runs, text)
+    with pytest.raises(UsageError, match=r"the query: .* no UTF-8"):
+        query(stored_runs, "SELECT '\udcff'")
     assert list(tmp_path.iterdir()) == []
     assert query(stored_runs, "SELECT count(*) FROM runs").rows == [(3,)]
 

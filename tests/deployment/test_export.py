@@ -16,6 +16,7 @@ from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of, table_of
+from trustml.deployment import export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
@@ -29,6 +30,7 @@ from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
+from trustml.record.store import AUDIT, AUDIT_REPORT
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
 
@@ -160,6 +162,15 @@ def test_a_run_is_verified_with_its_exports(tmp_path):
     path = run.path / EXPORTS / record.name / record.file
     path.write_bytes(path.read_bytes() + b"x")
     assert not verify(run.path).passed
+
+
+def test_an_audit_that_knew_of_no_file_is_removed(tmp_path, monkeypatch):
+    run = copy_of("private", tmp_path)
+    monkeypatch.setattr(export, "renew_rows", lambda run, *, family, files: None)
+    for name in (AUDIT, AUDIT_REPORT):
+        run.directory.file(name).write_text("concluded before")
+    export._renew(run.directory)
+    assert not any(run.directory.file(name).exists() for name in (AUDIT, AUDIT_REPORT))
 
 
 @pytest.mark.torch

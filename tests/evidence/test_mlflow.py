@@ -213,6 +213,10 @@ def test_what_has_no_answer_or_is_no_address_is_one_line(exported, monkeypatch):
             MlflowServer(address)
     with pytest.raises(UsageError, match="has a password in it"):
         MlflowServer("http://me:word@host")
+    with pytest.raises(UsageError, match="no address has"):
+        MlflowServer("http://host/\udcff")
+    with pytest.raises(UsageError, match=r"--experiment: .* no UTF-8"):
+        MlflowServer("http://host").export(*exported, experiment="\udcff")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"

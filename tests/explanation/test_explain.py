@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import subprocess
+import tracemalloc
 
 import captum.attr
 import jax
@@ -131,6 +132,10 @@ def test_rules_inside_of_layers_need_an_imported_model():
     with pytest.raises(trustml.UsageError, match=r"LRP has no rule .*trustml\.import_model"):
         trustml.explain(module, GIVEN, method="LRP")
     imported = trustml.import_model(module, example=torch.from_numpy(GIVEN))
+    with pytest.raises(trustml.UsageError, match=r"the imported model takes \(n, 5\)"):
+        trustml.explain(imported, GIVEN[:, :3])
+    with pytest.raises(trustml.UsageError, match="slides a window over images"):
+        trustml.explain(lambda rows: rows, GIVEN, method="Occlusion")
     found = [trustml.explain(imported, GIVEN, method="DeepLift", backend=name, target=1) for name in ("torch", "jax")]
     np.testing.assert_allclose(found[0].attributions, found[1].attributions, atol=1e-6)
     assert np.abs(found[0].residual).max() < 1e-5
@@ -154,6 +159,7 @@ def test_whole_numbers_are_asked_for_outputs_alone():
         ({"method": "Saliency", "baseline": 0.0}, "Saliency has none"),
         ({"method": "GradientShap"}, "give background="),
         ({"method": "GradientShap", "background": GIVEN[:, :3]}, r"give \(b, 5\)"),
+        ({"inputs": [[1.0, 2.0], [3.0]]}, "rows differ in length"),
         ({"method": "Occlusion"}, "slides a window over images"),
         ({"baseline": np.zeros(3)}, "does not go with inputs"),
         ({"target": 3}, "outputs 0 to 2"),
@@ -167,6 +173,51 @@ def test_whole_numbers_are_asked_for_outputs_alone():
 def test_what_does_not_fit_is_said(given, says):
     with pytest.raises(trustml.UsageError, match=says):
         trustml.explain(network(), **({"inputs": GIVEN} | given))
+
+
+def test_what_inputs_cannot_hold_is_no_baseline():
+    """Else the model is asked about another one: 38 for 38.6, 255 for -1."""
+    rows = np.array([[40, 7], [20, 3]])
+
+    def total(inputs):
+        return inputs.sum(1, keepdims=True)
+
+    for given, baseline in ((rows, [38.6, 5.9]), (rows.astype(np.uint8), -1)):
+        with pytest.raises(trustml.UsageError, match="cannot hold it; give inputs as floats"):
+            trustml.explain(total, given, method="FeatureAblation", baseline=baseline)
+    found = trustml.explain(total, rows.astype(float), method="FeatureAblation", baseline=[38.6, 5.9])
+    np.testing.assert_allclose(found.attributions, [[1.4, 1.1], [-18.6, -2.9]], rtol=1e-5)
+    whole = trustml.explain(total, rows, method="FeatureAblation", baseline=[8, 1])
+    assert whole.attributions.tolist() == [[32, 6], [12, 2]]
+
+
+def test_a_baseline_is_broadcast_as_the_inputs_are_laid_out():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 6, 2))
+    images = np.random.default_rng(2).normal(size=(2, 3, 8, 6)).astype(np.float32)
+    given = np.random.default_rng(3).normal(size=(8, 6)).astype(np.float32)
+    found = trustml.explain(module, images, baseline=given)
+    np.testing.assert_array_equal(found.baseline, np.broadcast_to(given, images.shape))
+    assert np.abs(found.residual).max() < 1e-5
+
+
+def test_a_large_image_is_explained_within_memory():
+    """All places of a window at once, each an image, took 2 GiB at 96 x 96."""
+    image = np.random.default_rng(4).normal(size=(1, 96, 96, 3)).astype(np.float32)
+
+    def total(inputs):
+        assert inputs.nbytes < 2**29
+        return inputs.reshape(len(inputs), -1).sum(1, keepdims=True)
+
+    tracemalloc.start()
+    try:
+        found = trustml.explain(total, image, method=trustml.Occlusion(window=(4, 4), stride=(4, 4)), target=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    windows = image.reshape(24, 4, 24, 4, 3).sum(axis=(1, 3, 4))
+    np.testing.assert_allclose(found.attributions[0, ::4, ::4, 0], windows, atol=2e-3)
+    assert peak < 2**29
 
 
 def test_an_explanation_shows_itself():

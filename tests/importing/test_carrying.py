@@ -111,9 +111,12 @@ BIAS = Constant(np.triu(np.full((4, 4), -5, np.float32), 1))
         ("running", program(("batch_norm", {"input": X, **NORM, **STATISTICS, "training": True}))),
         ("attention_mask", program(("scaled_dot_product_attention", {**LOOKED_AT, "attn_mask": BIAS}), shape=STEPS)),
         ("standstill", program(("clone", {}), ("permute", {"dims": [0, 3, 1, 2]}))),
+        ("limits", program(("clamp", {"min": None, "max": -np.inf}))),
+        ("limits", program(("clamp", {"min": np.inf, "max": None}))),
     ],
-    ids=["examples last", "statistics of the batch", "a bias above the diagonal", "the input in another order"],
-)
+    ids=["examples last", "statistics of the batch", "a bias above the diagonal", "the input in another order",
+         "nothing is below -inf", "nothing is above inf"],
+)  # fmt: skip
 def test_what_looks_like_something_that_is_carried_is_refused_too(key, made):
     with pytest.raises(UsageError, match=re.escape(REFUSALS[key].why)):
         carry(made)
@@ -303,6 +306,48 @@ def test_probabilities_are_compared_as_what_they_were_made_from(ending, scale, o
         return
     with pytest.raises(UsageError, match=message):
         prove(carry(made), source, ours)
+
+
+@pytest.mark.parametrize(("below", "by"), [(-50.0, 100.0), (-2000.0, 50.0)])
+def test_a_branch_far_out_is_another_function(below, by):
+    made = program(LINEAR, shape=VECTOR)
+    inputs = GENERATOR.normal(size=(4, 6)).astype(np.float32)
+
+    def ours(given: np.ndarray) -> np.ndarray:
+        return given[:, :3].copy()
+
+    def original(given: np.ndarray) -> np.ndarray:
+        return np.where(ours(given) < below, ours(given) + by, ours(given))
+
+    for theirs in (ours, original):
+        source = Source(program=made, kind="a test", original=theirs, example=inputs)
+        if theirs is ours:
+            assert prove(carry(made), source, ours).holds
+            continue
+        with pytest.raises(UsageError, match="far out, where rounding explains"):
+            prove(carry(made), source, ours)
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_what_rounding_does_far_out_is_no_other_function(overflows):
+    made = program(LINEAR, shape=VECTOR)
+    inputs = GENERATOR.normal(0, 0.2, size=(4, 6)).astype(np.float32)
+
+    def attended(given: np.ndarray, kind: type, *, shifted: bool = True) -> np.ndarray:
+        """Attention, which is sharp far out, where its scores round."""
+        values = given[:, :3].astype(kind)
+        scores = values[:, :, None] * values[:, None, ::-1] + values[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = np.exp(scores - scores.max(-1, keepdims=True) * shifted)
+            weights = weights / weights.sum(-1, keepdims=True)
+        return (weights @ values[:, :, None])[..., 0].astype(np.float32)
+
+    def original(given: np.ndarray) -> np.ndarray:
+        return attended(given, np.float32, shifted=False) if overflows else attended(given, np.float64)
+
+    assert np.isnan(original(inputs * 1e3)).any() == overflows
+    source = Source(program=made, kind="a test", original=original, example=inputs)
+    assert prove(carry(made), source, lambda given: attended(given, np.float32)).holds
 
 
 @pytest.mark.parametrize("large", [0, 2])

@@ -67,6 +67,14 @@ def text(params, ids):
     return jnp.einsum("nshd,hdc->nsc", found, params["out"]) @ params["table"].T
 
 
+def moved_below(values, by):
+    return jnp.where(values < -50, values + by, values)
+
+
+def times_and_more(first, second):
+    return first * second + 0.0
+
+
 IMAGES = GENERATOR.normal(size=(2, 8, 8, 3)).astype(np.float32)
 ROWS = GENERATOR.normal(size=(3, 4)).astype(np.float32)
 IDS = GENERATOR.integers(0, 11, (2, 6))
@@ -122,12 +130,88 @@ def test_nodes_have_the_names_of_weights_and_keep_their_biases():
         (lambda params, x: params["in"], "follows from none"),
         (lambda params, x: lax.scan(lambda c, _: (c * 2, c), x, None, length=3)[0], r"\(scan\) cannot be carried"),
         (lambda params, x: (x @ params["in"]).astype(jnp.int32).astype(jnp.float32), "casts to a type"),
+        # what no random input need reach
+        (lambda params, x: moved_below(x @ params["in"], 100.0), r"\(lt\) cannot be carried"),
+        (lambda params, x: moved_below(x, 100.0) @ params["in"], r"\(lt\) cannot be carried"),
+        (lambda params, x: moved_below(x, 5 * jnp.tanh(x)) @ params["in"], r"\(lt\) cannot be carried"),
+        (lambda params, x: jnp.where(jnp.isnan(x), 7.0, x) @ params["in"], r"\(ne of a value and itself\) cannot be"),
+        (lambda params, x: jnp.where(jnp.isinf(x), 7.0, x) @ params["in"], r"\(eq of values\) cannot be carried"),
+        (lambda params, x: jnp.nan_to_num(x) @ params["in"], r"\(ne of a value and itself\) cannot be"),
+        (lambda params, x: jnp.minimum(x, -jnp.inf) @ params["in"], r"\(minimum\) cannot be carried"),
+        # jaxprs within primitives that are no calls, and what has no array
+        (lambda params, x: lax.reduce_window(x, 1.0, times_and_more, (1, 1), (1, 1), SAME), r"\(reduce_window\)"),
+        (lambda params, x: x @ params["in"] + jax.random.normal(jax.random.key(0), (3,)), "'random_seed' cannot be"),
+        (lambda params, x: x @ params["in"] / 0.0, r"\(div\) cannot be carried"),
+        (lambda params, x: lax.div(x.astype(jnp.int32), 3) * 1.0, "a division of whole numbers"),
+        (lambda params, x: x.reshape(5, 4) @ params["in"], "cannot be traced .*asked for 3 examples"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_is_refused_by_name(function, line):
     with pytest.raises(UsageError, match=line) as caught:
         trustml.import_model(trustml.JaxModel(function, CASES[functions][0]), example=ROWS)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "line"),
+    [
+        (lambda ids: jnp.where(ids < 5, ids + 11, ids), r"\(lt\)"),  # not the ids below 0
+        (lambda ids: jnp.where(ids < 0, ids + 5, ids), r"\(lt\)"),  # not from the end of the table
+        (lambda ids: jnp.where(ids < 0, ids + ids, ids), r"\(lt\)"),
+    ],
+)
+def test_ids_are_counted_from_the_end_only_as_indexing_does(index, line):
+    params = CASES[text][0]
+
+    def function(params, ids):
+        return params["table"].at[index(ids)].get(mode="promise_in_bounds").mean(1)
+
+    with pytest.raises(UsageError, match=line):
+        trustml.import_model(trustml.JaxModel(function, params), example=IDS)
+
+
+def test_ids_below_zero_that_are_no_indices_are_refused():
+    def function(params, ids):
+        return jnp.where(ids < 0, ids + 11, ids).astype(jnp.float32) @ params["positions"]
+
+    with pytest.raises(UsageError, match=r"\(lt\) cannot be carried"):
+        trustml.import_model(trustml.JaxModel(function, CASES[text][0]), example=IDS)
+
+
+def test_a_number_is_taken_off_scores_before_a_softmax():
+    def function(params, rows):
+        raised = jnp.exp(rows @ params["in"] - 5.0)
+        return raised / raised.sum(-1, keepdims=True)
+
+    params = CASES[functions][0]
+    found = trustml.import_model(trustml.JaxModel(function, params), example=ROWS)
+    np.testing.assert_allclose(jax.nn.softmax(found.logits(ROWS)), function(params, ROWS), atol=1e-6)
+
+
+def test_sums_of_one_axis_beside_another_are_no_softmax():
+    def function(params, rows):
+        raised = jnp.exp((rows @ params["q"].reshape(8, 8)).reshape(-1, 2, 2, 2))
+        return (raised / raised.sum(2)[:, :, :, None]).reshape(-1, 8)
+
+    example = GENERATOR.normal(size=(2, 8)).astype(np.float32)
+    with pytest.raises(UsageError, match=r"\(exp\) cannot be carried"):
+        trustml.import_model(trustml.JaxModel(function, CASES[text][0]), example=example)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "line"),
+    [("a name", "params['more'][0] is a str; give arrays"), (jax.nn.relu, "params['more'][0] is a ")],
+)
+def test_parameters_that_are_no_arrays_are_named(leaf, line):
+    model = trustml.JaxModel(lambda params, x: x @ params["in"], CASES[functions][0] | {"more": [leaf]})
+    with pytest.raises(UsageError, match=re.escape(line)):
+        trustml.import_model(model, example=ROWS)
+
+
+def test_an_example_of_texts_is_refused():
+    model = trustml.JaxModel(lambda params, x: x @ params["in"], CASES[functions][0])
+    with pytest.raises(UsageError, match="example: holds <U1; give inputs"):
+        trustml.import_model(model, example=np.array([["a", "b"]]))
 
 
 def test_what_is_no_model_is_told_what_is():

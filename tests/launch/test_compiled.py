@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
@@ -110,11 +111,15 @@ def test_first_calls_that_are_figures_are_cold_unless_the_user_wants_otherwise(
 
 def test_what_a_killed_run_compiled_is_removed_and_what_others_hold_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    if (child := os.fork()) == 0:
-        with folder_of_run() as folder:
-            (folder / "program").write_bytes(b"x")
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    killed = (
+        "import os, signal, tempfile\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from trustml.launch.compiled import folder_of_run\n"
+        "with folder_of_run() as folder:\n"
+        "    (folder / 'program').write_bytes(b'x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     (tmp_path / "trustml-compiled-being-made").mkdir()
     (tmp_path / "trustml-compiled-link").symlink_to(left)

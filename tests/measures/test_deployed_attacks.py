@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.records import copy_of
+from trustml.auditing import run_audit
 from trustml.measures.deployed_attacks import deployed_attack_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.membership import attacked
@@ -52,18 +53,34 @@ def test_a_file_that_answers_as_its_model_has_the_models_figures(run):
     assert auc.subject == "onnx" and auc.job == MODEL and auc.n == sum(map(len, answers(run)))
 
 
-def test_a_file_that_remembers_is_told(run):
+def audited(run, monkeypatch, *rows):
+    """What the audit of the run says of files, where these are all its rows."""
+    monkeypatch.setattr(run_audit, "rows_of", lambda table: list(rows))
+    return [finding for finding in run_audit.audit_run(run).findings if finding.check == "deployed"]
+
+
+def test_a_file_that_remembers_is_told(run, monkeypatch):
     train, test = answers(run)
     sure = np.zeros_like(train)
     sure[np.arange(len(sure)), run.arrays("private/data.npz")["train_labels"]] = 50.0
     rows = rows_of_file(run, sure, test)
     assert rows["deployed_membership_auc"].value > 0.95 > rows["deployed_membership_auc"].facts["model_auc"]
     assert rows["deployed_membership_auc_at_least"].verdict == "above guessing"
+    (finding,) = audited(run, monkeypatch, *rows.values())
+    assert (finding.severity, finding.subject, finding.rule) == ("risk", MODEL, "deployed.membership")
+    assert "as onnx: the file tells members from non-members" in finding.title
+    assert [one.measure for one in finding.measured] == list(rows)
+    assert f"{finding.measured[0].value:.3f}" in finding.title
+    bound = msgspec.structs.replace(rows["deployed_membership_auc_at_least"], verdict="not above guessing")
+    (finding,) = audited(run, monkeypatch, rows["deployed_membership_auc"], bound)
+    assert finding.severity == "pass" and "none of" in finding.title and finding.measured and finding.would_change
 
 
-def test_without_the_secret_answers_there_is_no_figure_and_without_the_question_no_row(run):
+def test_without_the_secret_answers_there_is_no_figure_and_without_the_question_no_row(run, monkeypatch):
     assert not rows_of_file(run, *answers(run), record=msgspec.structs.replace(RECORD, attacked=False))
     rows_of_file(run, *answers(run))
     run.file(members_answers(RECORD.name)).unlink()
     (row,) = deployed_attack_rows(Evidence(run))
     assert row.value is None and row.facts["not_at_hand"] is True
+    (finding,) = audited(run, monkeypatch, row)
+    assert finding.severity == "not checked" and "not at hand" in finding.title and finding.would_change

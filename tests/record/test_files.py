@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
+import sys
 
 from trustml.record.files import remove_half_written, replacing, write_atomic
 
@@ -11,12 +12,15 @@ from trustml.record.files import remove_half_written, replacing, write_atomic
 def killed_while_writing(path) -> str:
     """Let a process be killed in the middle of a file; give the name of what it left."""
     before = set(path.parent.iterdir())
-    if (child := os.fork()) == 0:
-        with replacing(path) as stream:
-            stream.write(b"half")
-            stream.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    code = (
+        "import os, signal, pathlib\n"
+        "from trustml.record.files import replacing\n"
+        f"with replacing(pathlib.Path({str(path)!r})) as stream:\n"
+        "    stream.write(b'half')\n"
+        "    stream.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     (left,) = set(path.parent.iterdir()) - before
     return left.name
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.cli.test_cli import called
 from tests.records import copy_of
 from trustml.errors import RecordError, UsageError
 from trustml.evidence.bundle import pack
+from trustml.record import notes as notes_module
 from trustml.record.notes import NOTES, read_notes, tags_of, write_note
 
 
@@ -19,7 +22,7 @@ def digests(run) -> dict[str, str]:
     return {
         str(path.relative_to(run.path)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(run.path.rglob("*"))
-        if path.is_file() and path.name != "notes.json"
+        if path.is_file() and path.name not in ("notes.json", ".notes.lock")
     }
 
 
@@ -59,6 +62,8 @@ def test_what_is_noted_is_in_no_bundle(tmp_path):
         ({"add": ["x" * 41]}, "letters, digits"),
         ({"remove": ["gone"]}, "tag 'gone': is not on"),
         ({"text": "x" * 2001}, "2001 characters"),
+        ({"text": "bytes \udcff"}, r"note: .* no UTF-8"),
+        ({"add": ["\udcff"]}, "letters, digits"),
     ],
 )
 def test_what_may_not_be_written_changes_nothing(tmp_path, asked, said):
@@ -66,6 +71,19 @@ def test_what_may_not_be_written_changes_nothing(tmp_path, asked, said):
     with pytest.raises(UsageError, match=said):
         write_note(run.directory, **asked)
     assert not (run.path / NOTES).exists()
+
+
+def test_notes_that_are_written_at_once_are_all_kept(tmp_path, monkeypatch):
+    def slowly(run):
+        found = read_notes(run)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(notes_module, "read_notes", slowly)
+    run = copy_of("private", tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: write_note(run.directory, text=text), "abcd"))
+    assert sorted(one.text for one in run.notes().notes) == ["a", "b", "c", "d"]
 
 
 def test_damaged_notes_are_told_and_hide_no_run_in_a_list(tmp_path):

@@ -37,6 +37,8 @@ from tests.reliability.launched import fourth_backend, imported
 from tests.reliability.results import write_result
 from tests.reliability.scene import scenario
 
+KEPT = 125.0
+"""Seconds after which Streamlit keeps nothing of a page that was closed: its two minutes, and some."""
 FEWEST = 8
 """Rounds before anything can be said of growth."""
 QUANTITIES = ("MiB", "handles", "processes", "threads")
@@ -141,6 +143,21 @@ async def _opened(address: str) -> int:
                 return parts
 
 
+def rested(address: str, pid: int) -> dict[str, float]:
+    """What a dashboard holds when all its pages have been closed for longer than Streamlit keeps them, and one opens.
+
+    Streamlit keeps what a closed page held, so that a browser that lost its connection finds it again, and lets go of
+    it only when another page is opened.
+    """
+    before = Watched("dashboard", pid)
+    before.look(time.monotonic())
+    time.sleep(KEPT)
+    assert open_page(address) > 5, "the page is empty"
+    after = Watched("dashboard", pid)
+    after.look(time.monotonic())
+    return {"seconds": KEPT, "before": before.values["handles"][-1], "after": after.values["handles"][-1]}
+
+
 def in_this_process(folder: Path) -> None:
     """Run a scenario here, read it, and go on with it."""
     import trustml
@@ -184,7 +201,10 @@ def soak(folder: Path, *, minutes: float, seed: int, told: Callable[[dict[str, A
                 flush=True,
             )
             told(result_of(watched, figures, minutes=(time.monotonic() - since) / 60))
-    return result_of(watched, figures, minutes=(time.monotonic() - since) / 60)
+        found = result_of(watched, figures, minutes=(time.monotonic() - since) / 60)
+        found["handles after a rest"] = rested(address, pid)
+        told(found)
+    return found
 
 
 def result_of(watched: list[Watched], figures: Figures, *, minutes: float) -> dict[str, Any]:

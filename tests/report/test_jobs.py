@@ -9,7 +9,7 @@ from trustml.report.tables import print_jobs, print_problems
 
 
 def job(number: int, status: str = "ok", reason: str = "", **changes) -> SimpleNamespace:
-    usual = {"seconds": 1.25, "peak_memory": 3 * 2**20, "result": None, "kind": "train"}
+    usual = {"seconds": 1.25, "peak_memory": 3 * 2**20, "result": None, "kind": "train", "reused_from": ""}
     return SimpleNamespace(id=f"train.jax.Plain.s{number}", status=status, reason=reason, **{**usual, **changes})
 
 

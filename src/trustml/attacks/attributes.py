@@ -8,6 +8,7 @@ helps to guess of anybody; held-out rows, and imputation by others' rows alone, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 FEWEST = 30
 MOST_VALUES = 32
+_ENOUGH_TO_BOOST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +137,17 @@ class Guessed:
         Share of training and of held-out rows whose value was guessed.
     p_value : float
         That as many of the training rows are as of the others (Fisher, exact, one-sided).
-    imputed : float
-        Share of the same training rows that is guessed without the model, by what held-out rows have in common.
+    imputed : AttackEstimate
+        Share of the same training rows that is guessed without the model, by what other rows have in common.
     commonest : float
-        Share of them that has the commonest value.
+        Share of them that has the value which is commonest among them: what the best constant gets.
     values : int
     """
 
     members: AttackEstimate
     others: AttackEstimate
     p_value: float
-    imputed: float
+    imputed: AttackEstimate
     commonest: float
     values: int
 
@@ -188,36 +190,58 @@ def guessed(
     kinds = members[0].shape[1]
     prior = (np.bincount(known, minlength=kinds) + 1.0) / (len(known) + kinds)
     counts = [(int((guesses(fits, prior) == true).sum()), len(true)) for fits, true in (members, others)]
-    shares = [share_of(found, count, confidence=confidence, what="rows") for found, count in counts]
+    what = "rows, for intervals of numbers as they were cut"
+    shares = [share_of(found, count, confidence=confidence, what=what) for found, count in counts]
     test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")
     return Guessed(
         members=shares[0],
         others=shares[1],
         p_value=float(test.pvalue),
-        imputed=float((imputed == members[1]).mean()),
-        commonest=float((members[1] == prior.argmax()).mean()),
+        imputed=share_of(int((imputed == members[1]).sum()), len(members[1]), confidence=confidence, what="rows"),
+        commonest=float(np.bincount(members[1]).max() / len(members[1])),
         values=kinds,
     )
 
 
-def imputation(known: Floats, values: Ints, asked: Floats) -> Ints:
-    """Guess a column without the model: by trees that learn from other rows how it follows from all else.
+def imputer(known: Floats, values: Ints) -> Callable[[Floats], Ints]:
+    """Learn to guess a column without the model: by trees, from how it follows from all else in other rows.
+
+    Of boosted trees, one tree and a constant, what guesses those rows themselves best, a third of them left out while
+    it learns from the others.
 
     Parameters
     ----------
     known : float32 array of shape (m, d)
         Rows without the column, with their labels.
     values : int64 array of shape (m,)
-    asked : float32 array of shape (n, d)
 
     Returns
     -------
-    int64 array of shape (n,)
+    callable
+        From such rows (n, d) to guesses, int64 of shape (n,).
     """
+    from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.tree import DecisionTreeClassifier
 
     if len(np.unique(values)) < 2:
-        return np.full(len(asked), values[0] if len(values) else 0, np.int64)
-    trees = HistGradientBoostingClassifier(max_iter=60, random_state=0, early_stopping=False)
-    found: Ints = trees.fit(known, values).predict(asked)
-    return found
+        alone = values[0] if len(values) else 0
+        return lambda asked: np.full(len(asked), alone, np.int64)
+    leaf = int(np.clip(len(values) // 20, 1, 20))  # the library's own 20 would never split a few rows
+    tried: list[Any] = [DummyClassifier(), DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0)]
+    if len(values) >= _ENOUGH_TO_BOOST:
+        boosted = {"max_iter": 40, "min_samples_leaf": leaf, "random_state": 0, "early_stopping": False}
+        tried.append(HistGradientBoostingClassifier(**boosted))
+    part = np.arange(len(values)) % 3
+    right = [0] * len(tried)
+    for out in range(3):
+        learnt, asked = part != out, part == out
+        for place, one in enumerate(tried if len(np.unique(values[learnt])) > 1 else tried[:1]):
+            right[place] += int((one.fit(known[learnt], values[learnt]).predict(known[asked]) == values[asked]).sum())
+    best = tried[int(np.argmax(right))].fit(known, values)
+
+    def guess(asked: Floats) -> Ints:
+        found: Ints = best.predict(asked)
+        return found
+
+    return guess

@@ -8,7 +8,8 @@ on which others are explained; only what permutes features among the examples de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -82,8 +83,8 @@ class AskedScores:
     def of_coalitions(self, sets: Bools) -> Doubles:
         """See :class:`VariantScores`."""
 
-        def make(rows: slice) -> Floats:
-            there = (sets[rows] if len(sets) > 1 else sets)[:, :, self.features]
+        def make(rows: slice, part: slice) -> Floats:
+            there = (sets[rows, part] if len(sets) > 1 else sets[:, part])[:, :, self.features]
             return np.where(there, self.inputs[rows, None], self.baseline[rows, None])
 
         return self._scores(sets.shape[1], make)
@@ -91,55 +92,84 @@ class AskedScores:
     def of_masks(self, masks: Bools) -> Doubles:
         """See :class:`VariantScores`."""
         return self._scores(
-            len(masks), lambda rows: np.where(masks[None], self.baseline[rows, None], self.inputs[rows, None])
+            len(masks),
+            lambda rows, part: np.where(masks[None, part], self.baseline[rows, None], self.inputs[rows, None]),
         )
 
     def of_orders(self, orders: Ints) -> Doubles:
         """See :class:`VariantScores`."""
-        moved = self.features == np.arange(len(orders)).reshape(-1, *[1] * self.features.ndim)
+        numbers = np.arange(len(orders)).reshape(-1, *[1] * self.features.ndim)
 
-        def make(rows: slice) -> Floats:
-            others = self.inputs[orders[:, rows]].swapaxes(0, 1)
-            return np.where(moved[None], others, self.inputs[rows, None])
+        def make(rows: slice, part: slice) -> Floats:
+            others = self.inputs[orders[part, rows]].swapaxes(0, 1)
+            return np.where(self.features == numbers[part], others, self.inputs[rows, None])
 
         return self._scores(len(orders), make)
 
-    def _scores(self, variants: int, make: Callable[[slice], Floats]) -> Doubles:
-        if not variants:
-            return np.zeros((len(self.inputs), 0))
-        return score_variants(self._predict, targets=self._targets, variants=variants, make=make).logits
+    def _scores(self, variants: int, make: Callable[[slice, slice], Floats]) -> Doubles:
+        """Score some variants of an example at a time: all of a large image would not fit into memory."""
+        found = [np.zeros((len(self.inputs), 0))]
+        together = max(1, _ENTRIES // max(1, self.inputs[0].size))
+        for start in range(0, variants, together):
+            count = min(together, variants - start)
+            some = functools.partial(_make_some, make, slice(start, start + count))
+            asked = score_variants(self._predict, targets=self._targets, variants=count, make=some)
+            found.append(asked.logits)
+        return np.concatenate(found, axis=1)
+
+
+def _make_some(make: Callable[[slice, slice], Floats], part: slice, rows: slice) -> Floats:
+    return make(rows, part)
 
 
 def feature_ablation(asked: VariantScores, method: m.FeatureAblation) -> Floats:
     """Fall of the target logit without one feature at a time."""
     count = _count(asked)
-    without = ~np.eye(count + 1, count, dtype=bool)  # the last one leaves nothing out
-    found = asked.of_coalitions(without[None])
-    return _spread(asked, found[:, -1:] - found[:, :-1])
+    whole, falls = asked.of_coalitions(np.ones((1, 1, count), bool)), []
+    for some in _parts(count, count):
+        without = np.ones((len(some), count), bool)
+        without[np.arange(len(some)), some] = False
+        falls.append(whole - asked.of_coalitions(without[None]))
+    return _spread(asked, np.concatenate(falls, axis=1))
 
 
 def occlusion(asked: VariantScores, method: m.Occlusion) -> Floats:
     """Fall of the target logit under each window, averaged over the windows that cover a pixel."""
-    masks = window_masks(asked.inputs.shape[1:], window=method.window, stride=method.stride)
-    nothing = np.zeros_like(masks[:1])
-    scores = asked.of_masks(np.concatenate([masks, nothing]))
-    falls = scores[:, -1:] - scores[:, :-1]
-    covered = masks.reshape(len(masks), -1).astype(np.float64)
-    found = falls @ covered / covered.sum(axis=0)
-    return found.reshape(asked.inputs.shape).astype(np.float32)
+    shape = asked.inputs.shape[1:]
+    places = list(np.ndindex(*window_places(shape, window=method.window, stride=method.stride)))
+    whole = asked.of_masks(np.zeros((1, *shape), bool))
+    total, covered = np.zeros(asked.inputs.shape), np.zeros(shape)
+    for some in _parts(len(places), int(np.prod(shape))):
+        masks = window_masks(shape, [places[one] for one in some], window=method.window, stride=method.stride)
+        total += np.tensordot(whole - asked.of_masks(masks), masks.astype(np.float64), axes=1)
+        covered += masks.sum(axis=0)
+    return (total / covered).astype(np.float32)
 
 
-def window_masks(shape: tuple[int, ...], *, window: tuple[int, int], stride: tuple[int, int]) -> Bools:
-    """Pixels of every place of a window, all channels; the last places may lie partly outside, as in Captum."""
-    places = [
+def window_places(shape: tuple[int, ...], *, window: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of places of a window; the last ones may lie partly outside, as in Captum."""
+    down, across = (
         windows(side, size, stride=step, padding=(0, step - 1))
         for side, size, step in zip(shape[:2], window, stride, strict=True)
-    ]
-    masks = np.zeros((places[0] * places[1], *shape), bool)
-    for number, (down, across) in enumerate(np.ndindex(*places)):
+    )
+    return down, across
+
+
+def window_masks(
+    shape: tuple[int, ...], places: list[tuple[int, ...]], *, window: tuple[int, int], stride: tuple[int, int]
+) -> Bools:
+    """Pixels of some places of a window, all channels."""
+    masks = np.zeros((len(places), *shape), bool)
+    for number, (down, across) in enumerate(places):
         top, left = down * stride[0], across * stride[1]
         masks[number, top : top + window[0], left : left + window[1]] = True
     return masks
+
+
+def _parts(count: int, size: int) -> Iterator[range]:
+    """Cut `count` things of `size` entries each into parts that fit into memory."""
+    together = max(1, _ENTRIES // max(1, size))
+    return (range(start, min(start + together, count)) for start in range(0, count, together))
 
 
 def feature_permutation(asked: VariantScores, method: m.FeaturePermutation) -> Floats:

@@ -42,6 +42,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         How the interval was made; why it is absent.
     label : str
         What tells it apart from other figures of the same measure, such as the attack.
+    subject : str
+        Model it is of, where the finding is about several.
     splits : int
         Random splits of the examples that it is the mean over; 0 where none was drawn.
     monte_carlo_error : float, optional
@@ -57,6 +59,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     note: str = ""
     label: str = ""
+    subject: str = ""
     splits: int = 0
     monte_carlo_error: float | None = None
 

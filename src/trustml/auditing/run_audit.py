@@ -14,6 +14,7 @@ from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurem
 from trustml.auditing.run_wording import (
     accounting_finding,
     bound_finding,
+    deployed_finding,
     membership_finding,
     pooled_finding,
     untried,
@@ -78,6 +79,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         *_bounds(rows),
         *_membership(rows, trained, verdicts),
         *_remembered(rows),
+        *_deployed(rows),
         *_accounting(statements.values(), claims),
         *_contradicted(rows, claims, verdicts),
         *_behind(statements.values()),
@@ -248,6 +250,14 @@ def _remembered(rows: list[Row]) -> Iterable[Finding]:
         )
 
 
+def _deployed(rows: list[Row]) -> Iterable[Finding]:
+    """Judge every exported file that was attacked."""
+    bounds = {(row.job, row.subject): row for row in rows if row.measure == "deployed_membership_auc_at_least"}
+    for row in rows:
+        if row.measure == "deployed_membership_auc":
+            yield deployed_finding(row, bounds.get((row.job, row.subject)))
+
+
 def _accounting(statements: Iterable[PrivacyStatement], claims: Mapping[str, Claim | None]) -> Iterable[Finding]:
     return [accounting_finding(s, claims[s.model], artifact=f"jobs/{s.model}/ledger.jsonl") for s in statements]
 
@@ -366,11 +376,14 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
 
 
 def _figure(row: Row) -> Measurement:
+    label = " ".join(part for part in (row.job, row.subject, row.method) if part)
     return Measurement(
         measure=row.measure,
         value=row.value,
         low=row.low,
         high=row.high,
         n=row.n,
-        note=f"{' '.join(part for part in (row.job, row.subject, row.method) if part)}: {row.note}",
+        note=f"{label}: {row.note}",
+        label=label,
+        subject=row.job,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
+
 from trustml.attacks.membership import Verdict
 from trustml.auditing.checks_membership import exposed_figure, exposed_words
 from trustml.auditing.claim import Claim, claim_words
@@ -14,7 +16,7 @@ from trustml.measures.measure import shown_in
 from trustml.measures.row import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
-from trustml.record.store import CURVES
+from trustml.record.store import CURVES, MEASURES
 
 _HOW_MEMBERSHIP = (
     "every training and every held-out example scored by each attack; a risk where the one-sided lower bound of an AUC "
@@ -192,6 +194,54 @@ def _beside_the_area(verdict: Verdict, exposing: list[str], below: list[str], *,
             f"{at_most(verdict.uppers[lowest], 3)}: {why}"
         )
     return said
+
+
+def deployed_finding(auc: Row, bound: Row | None) -> Finding:
+    """Judge one exported file by the attacks on what it answers.
+
+    Parameters
+    ----------
+    auc, bound : Row
+        Of the attack that is strongest on the file; without a value where it could not be attacked, and then no bound.
+    """
+    base = Finding(
+        id=f"deployed.membership.{auc.job}.{auc.subject}",
+        rule="deployed.membership",
+        check="deployed",
+        severity="not checked",
+        title=f"{auc.job} as {auc.subject}: {auc.note}",
+        subject=auc.job,
+        how="every training and every held-out example was asked of the file, in a fresh process of its runtime, and "
+        "scored by each attack; a risk where the one-sided lower bound of an AUC, corrected for the number of attacks, "
+        "is above 0.5",
+        artifacts=(MEASURES,),
+        would_change="the file exported again where private/ is at hand, by `trustml export`",
+    )
+    if auc.value is None or bound is None or bound.value is None:
+        return base
+    leaks, tried = bound.verdict == "above guessing", auc.facts["strongest_of"]
+    beside = (
+        f"AUC {auc.value:.3f}, at least {at_least(bound.value, 3)}; on the model itself that attack has "
+        f"{float(auc.facts['model_auc']):.3f}, at least {at_least(float(bound.facts['model_at_least']), 3)}"
+    )
+    told = (
+        f"the file tells members from non-members: of {tried} attacks {auc.method} has {beside}"
+        if leaks
+        else f"none of {tried} attacks on the file is shown to beat guessing; the strongest, {auc.method}, has {beside}"
+    )
+    return msgspec.structs.replace(
+        base,
+        severity="risk" if leaks else "pass",
+        title=f"{auc.job} as {auc.subject}: {told}.",
+        measured=(measured(auc), measured(bound)),
+        would_change=(
+            "a model that fits its training data less, or privacy with a small epsilon; where the model itself is not "
+            "at risk, a file that is not rounded"
+            if leaks
+            else "more examples, more shadow models or a stronger attack; an AUC up to the upper end of its interval "
+            "is not excluded"
+        ),
+    )
 
 
 def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:

@@ -19,7 +19,7 @@ from trustml.compare.behind import changed_ledgers
 from trustml.compare.table import holds_facts, read_measures, read_statements, recorded_statements
 from trustml.data.npy import DAMAGED
 from trustml.data.tables import why_not_a_table
-from trustml.errors import RecordError, RunNotFoundError, UsageError
+from trustml.errors import RecordError, RunNotFoundError, UsageError, refuse_no_text
 from trustml.measures.row import COLUMNS, column_kind
 from trustml.record.files import plain_bytes
 from trustml.record.index import (
@@ -70,6 +70,7 @@ def query(root: Path, text: str, *, most: int | None = None, told: Told | None =
         If it is no single SELECT, or DuckDB refuses it.
     IndexUnavailableError
     """
+    refuse_no_text(text, field="the query")
     with tables(root, told=told) as connection:
         import duckdb
 

@@ -42,7 +42,7 @@ from trustml.record.exports import (
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
 from trustml.record.schema import JobRecord, Manifest, task_of
-from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
@@ -124,9 +124,11 @@ def export_model(
 
 
 def _renew(run: RunDirectory) -> None:
-    """Make all rows on exported files anew."""
+    """Make all rows on exported files anew; an audit that was concluded without them is removed."""
     renew_rows(run, family="deployed", files=_files(run))
     renew_rows(run, family="deployed attacks", files={})
+    for name in (AUDIT, AUDIT_REPORT):
+        run.file(name).unlink(missing_ok=True)
 
 
 def _write_and_ask(
@@ -312,7 +314,7 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
         secret = run.file(members_answers(exported.name))
         secret.parent.mkdir(mode=0o700, exist_ok=True)
         labels = run.mapped(PRIVATE_DATA, names=["train_labels"])["train_labels"]
-        write_atomic(secret, encode_arrays({members: recorded(task, found[members], labels)}))
+        write_atomic(secret, encode_arrays({members: recorded(task, found[members], labels)}), private=True)
     write_atomic(place / "answers.npz", encode_arrays(answers_in(run, folder, task=task)))
     write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
 

@@ -125,7 +125,7 @@ def _finding_difference(stated: Finding, anew: Finding, *, same_words: bool) -> 
             before, now = getattr(first, name), getattr(second, name)
             if not same_number(now, before):
                 return f"{first.measure}: {name} is {text_of(before)}, from the record {text_of(now)}"
-        for name in ("measure", "n", "unit", *(("note", "label") if same_words else ())):
+        for name in ("measure", "n", "unit", *(("note", "label", "subject") if same_words else ())):
             if getattr(first, name) != getattr(second, name):
                 return f"{first.measure}: {name} is not what the record gives"
     return ""

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from trustml.errors import TrustmlError, UsageError, printable
+from trustml.errors import TrustmlError, UsageError, printable, refuse_no_text
 from trustml.evidence.mlflow_runs import ExportedRun
 
 _API = "/api/2.0/mlflow"
@@ -53,6 +53,9 @@ class MlflowServer:
             raise UsageError(f"--to: {problem}; name a server, such as http://127.0.0.1:5000") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"--to: {address} is no http(s) address; name a server, such as http://127.0.0.1:5000")
+        if not address.isascii():
+            problem = "holds letters that no address has; write them as addresses do, such as %C3%A9"
+            raise UsageError(f"--to: {address!r} {problem}")
         if parts.username or parts.password:
             raise UsageError("--to: has a password in it; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
         self.address = address.rstrip("/")
@@ -68,6 +71,7 @@ class MlflowServer:
         MlflowError
             If the server refuses, or does not answer; what was begun is marked as failed.
         """
+        refuse_no_text(experiment, field="--experiment")
         where = self._experiment(experiment)
         if there := self._exported(where, parent.name):
             raise UsageError(

@@ -13,7 +13,15 @@ from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import Attributions
 from trustml.catalogue.methods import METHODS
 from trustml.data.dataset import Floats, Ints
-from trustml.explanation.given import Prepared, inputs_of, method_of, prepared, targets_of
+from trustml.explanation.given import (
+    Prepared,
+    broadcast_baseline,
+    inputs_of,
+    method_of,
+    prepared,
+    require_held,
+    targets_of,
+)
 from trustml.explanation.subject import Subject, subject_of
 from trustml.scenario import methods as m
 
@@ -165,8 +173,10 @@ def explain(
     given, names = inputs_of(inputs)
     subject = subject_of(model, given, names, backend=backend, channels_first=channels_first)
     inside = subject.inside(given).astype(np.float32)
-    parts = {"baseline": baseline, "background": background, "features": features}
+    parts = {"background": background, "features": features}
+    parts["baseline"] = broadcast_baseline(baseline, given.shape)
     arrays = prepared(wanted, inside, {name: subject.inside_of(part) for name, part in parts.items()})
+    require_held(arrays.baseline, given.dtype)
     return _explanation(subject, wanted, arrays, target=target, seed=seed, rows=rows)
 
 

@@ -65,9 +65,7 @@ def inputs_of(inputs: Any) -> tuple[Array, tuple[str, ...]]:
     UsageError
     """
     names = tuple(map(str, getattr(inputs, "columns", ())))
-    if hasattr(inputs, "detach"):
-        inputs = inputs.detach().cpu()
-    array = np.asarray(inputs)
+    array = _array_of(inputs)
     if array.dtype.kind not in "biuf":
         raise UsageError(f"inputs: hold {array.dtype}, and attributions are of numbers; encode them as the model does")
     if not 2 <= array.ndim <= 4 or not array.size:
@@ -75,6 +73,17 @@ def inputs_of(inputs: Any) -> tuple[Array, tuple[str, ...]]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UsageError("inputs: hold NaN or infinity; fill them in as the model's data was")
     return array, names
+
+
+def _array_of(inputs: Any) -> Array:
+    if hasattr(inputs, "detach"):
+        inputs = inputs.detach().cpu()
+        if str(inputs.dtype) == "torch.bfloat16":  # which numpy has not
+            inputs = inputs.float()
+    try:
+        return np.asarray(inputs)
+    except ValueError:
+        raise UsageError("inputs: are no array: their rows differ in length; give (n, features) or images") from None
 
 
 def prepared(method: m.Method, inputs: Floats, given: dict[str, Any]) -> Prepared:
@@ -99,12 +108,7 @@ def _baseline_of(method: m.Method, inputs: Floats, given: Any) -> Floats:
     if given is not None:
         if own is None:
             raise UsageError(f"baseline: {method.title} has none; leave it out")
-        try:
-            return np.ascontiguousarray(np.broadcast_to(np.asarray(given, np.float32), inputs.shape))
-        except ValueError:
-            raise UsageError(
-                f"baseline: shape {np.shape(given)} does not go with inputs of shape {inputs.shape}"
-            ) from None
+        return np.ascontiguousarray(np.broadcast_to(np.asarray(given, np.float32), inputs.shape))
     if own is None:
         return np.zeros_like(inputs)
     if not isinstance(own, int | float | Blur | Constants):
@@ -123,6 +127,36 @@ def _background_of(method: m.Method, shape: tuple[int, ...], given: Any) -> Floa
     if found.shape[1:] != shape or not len(found):
         raise UsageError(f"background: has shape {found.shape}; give (b, {', '.join(map(str, shape))})")
     return found
+
+
+def broadcast_baseline(given: Any, shape: tuple[int, ...]) -> Array | None:
+    """Give a baseline the shape of the inputs as their owner has them; None where none is given.
+
+    Raises
+    ------
+    UsageError
+    """
+    if given is None:
+        return None
+    try:
+        return np.broadcast_to(_array_of(given).astype(np.float32), shape)
+    except ValueError:
+        raise UsageError(f"baseline: shape {np.shape(given)} does not go with inputs of shape {shape}") from None
+
+
+def require_held(baseline: Floats, dtype: np.dtype[Any]) -> None:
+    """Refuse a baseline that inputs of whole numbers cannot hold: it would be another one without a word.
+
+    Raises
+    ------
+    UsageError
+    """
+    if dtype.kind == "f":
+        return
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if (baseline == np.floor(baseline)).all() and least <= baseline.min() and baseline.max() <= most:
+        return
+    raise UsageError(f"baseline: inputs are {dtype}, which cannot hold it; give inputs as floats, or another baseline")
 
 
 def _features_of(method: m.Method, shape: tuple[int, ...], given: Any) -> Ints:

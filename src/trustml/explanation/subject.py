@@ -24,7 +24,7 @@ from trustml.errors import EnvironmentMissingError, UsageError
 from trustml.explanation.given import Array, Prepared
 from trustml.frameworks.table import backend_names, entry_of
 from trustml.importing.model import ImportedModel
-from trustml.models.native import lending, native_of
+from trustml.models.native import Lent, lending, native_of
 from trustml.scenario import methods as m
 
 OURS = "trustml"
@@ -110,6 +110,10 @@ class Subject:
             names = ", ".join(kind.__name__ for kind, entry in METHODS.items() if entry.by_asking is not None)
             needs = "gradients" if METHODS[type(method)].needs == "gradients" else "more than outputs"
             raise UsageError(f"method: {method.title} needs {needs}, and {self.only_asked}; use one of {names}")
+        outputs = self.outputs(prepared.inputs[:1]).shape[1:]
+        with lending(OURS, Lent(make=lambda: None), outputs=outputs) as architecture:
+            if why := why_unfit(method, architecture, prepared.inputs.shape[1:]):
+                raise UsageError(f"method: {method.title} {why}")
         scores = AskedScores(
             self.outputs,
             inputs=prepared.inputs,
@@ -133,7 +137,12 @@ def subject_of(
         If the framework that is to explain an imported model is not installed.
     """
     if isinstance(model, ImportedModel):
-        return _imported(model, _framework(backend))
+        if channels_first and given.ndim == 4:
+            given = np.moveaxis(given, 1, -1)
+        if given.shape[1:] != model.input_shape:
+            shape = ", ".join(map(str, model.input_shape))
+            raise UsageError(f"inputs: have shape {given.shape}; the imported model takes (n, {shape}), channels last")
+        return _imported(model, _framework(backend), channels_first=bool(channels_first) and given.ndim == 4)
     if backend is not None:
         raise UsageError("backend: is for imported models; whatever else is explained by what it was made with")
     asked = target_of(model, columns=names)
@@ -162,14 +171,14 @@ def subject_of(
     return Subject(ask=ask, channels_first=first, backend=asked.backend, lend=lend)
 
 
-def _imported(model: ImportedModel, backend: str) -> Subject:
+def _imported(model: ImportedModel, backend: str, *, channels_first: bool) -> Subject:
     @contextlib.contextmanager
     def lend(shape: tuple[int, ...], outputs: int) -> Iterator[Model]:
         yield Model(architecture=model.architecture, input_shape=shape, weights=model.weights)
 
     network = load_backend(backend).network
     built = network(Model(architecture=model.architecture, input_shape=model.input_shape, weights=model.weights))
-    return Subject(ask=built.logits, channels_first=False, backend=backend, lend=lend)
+    return Subject(ask=built.logits, channels_first=channels_first, backend=backend, lend=lend)
 
 
 def _framework(name: str | None) -> str:

@@ -126,7 +126,7 @@ def _carried(draft: Draft, call: Call, values: Mapping[str, Any]) -> Any:
             raise CannotCarryError("operator", call.operator)
         try:
             return OPERATORS[call.operator](draft, Arguments(_resolved(call.arguments, values)))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             told = f"{type(error).__name__}: {error}".splitlines()[0][:120]  # an argument of another kind than it takes
             raise CannotCarryError("arguments", told) from error
     except CannotCarryError as error:

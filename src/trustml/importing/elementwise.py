@@ -88,7 +88,7 @@ def relu6(draft: Draft, given: Arguments) -> Value:
 def clamp(draft: Draft, given: Arguments) -> Value:
     """``min(max(x, low), high)``."""
     low, high = (given["min"], given["max"]) if "min" in given.found else (given["min_val"], given["max_val"])
-    low, high = limit_of(low), limit_of(high)
+    low, high = limit_of(low, low=True), limit_of(high, low=False)
     draft.note("written out", f"limits {low} and {high}")
     return clipped(draft, given.value("self"), low, high)
 

@@ -18,8 +18,12 @@ from trustml.importing.program import Constant, Ref
 
 
 def _is(value: Any, number: float) -> bool:
-    found = number_of(value)
-    return found is not None and math.isclose(found, number, rel_tol=1e-6, abs_tol=1e-12)
+    return number_of(value) == number
+
+
+def _keeps(model: PrimitiveWriter, value: Any, given: Sequence[Operand]) -> bool:
+    """Whether the other operands repeat a value along no axis."""
+    return isinstance(value, Ref) and model.shape(value) == np.broadcast_shapes(*map(model.shape, given))
 
 
 def _with_numbers(model: PrimitiveWriter, given: Sequence[Operand]) -> tuple[Any, Any]:
@@ -35,7 +39,7 @@ def _with_numbers(model: PrimitiveWriter, given: Sequence[Operand]) -> tuple[Any
 
 def _added(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
     first, second = given if isinstance(given[0], Ref) else reversed(given)
-    if _is(second, 0.0):
+    if _is(second, 0.0) and _keeps(model, first, given):
         return first  # type: ignore[return-value]
     found = _softplus(model, first, second) or _softplus(model, second, first) or with_bias(model, first, second)
     if found is not None:
@@ -55,12 +59,14 @@ def _softplus(model: PrimitiveWriter, first: Any, second: Any) -> Ref | None:
     larger = model.from_(first, "max")
     if larger is None or not any(_is(one, 0.0) for one in larger.given) or value not in larger.given:
         return None
-    return model.call("softplus", {"self": value, "beta": 1.0, "threshold": None})
+    found = model.call("softplus", {"self": value, "beta": 1.0, "threshold": None})
+    model.made[found.name] = Made(primitive="softplus", given=(value,), params={})
+    return found
 
 
 def _subtracted(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
     first, second = given
-    if _is(second, 0.0):
+    if _is(second, 0.0) and _keeps(model, first, given):
         return first  # type: ignore[return-value]
     logarithm = model.from_(model.through(second), "log")
     if logarithm is not None and (found := _normalised(model, first, logarithm.given[0])) is not None:
@@ -77,16 +83,27 @@ def _normalised(model: PrimitiveWriter, shifted: Any, total: Any) -> tuple[Ref, 
     exponentials = model.from_(summed.given[0], "exp") if summed is not None else None
     if summed is None or exponentials is None or exponentials.given[0] != shifted or len(summed.params["axes"]) != 1:
         return None
-    (axis,) = summed.params["axes"]
-    less = model.from_(shifted, "sub")  # the largest score is taken off, which changes no probability
-    if less is not None and isinstance(less.given[0], Ref) and model.shape(less.given[1])[int(axis)] == 1:
-        shifted = less.given[0]
-    return shifted, int(axis)
+    axis, shape = int(summed.params["axes"][0]), model.shape(shifted)
+    sums = np.arange(math.prod(shape) // max(1, shape[axis])).reshape([*shape[:axis], 1, *shape[axis + 1 :]])
+    if not shape[axis] or not np.array_equal(_repeat(model.shown(total), shape), np.broadcast_to(sums, shape)):
+        return None  # sums of one axis beside another one
+    less = model.from_(shifted, "sub")  # one number is taken off all scores, which changes no probability
+    if less is not None and _keeps(model, less.given[0], less.given):
+        taken = model.shape(less.given[1])
+        if taken == () or taken[axis] == 1:
+            shifted = less.given[0]
+    return shifted, axis
+
+
+def _repeat(places: Any, shape: Shape) -> Any:
+    """Places in a shape that they can be repeated to; as they are otherwise."""
+    repeatable = places.ndim == len(shape) and all(n in (1, size) for n, size in zip(places.shape, shape, strict=True))
+    return np.broadcast_to(places, shape) if repeatable else places
 
 
 def _multiplied(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
     for first, second in (given, list(reversed(given))):
-        if _is(first, 1.0) and model.shape(second) == np.broadcast_shapes(model.shape(first), model.shape(second)):
+        if _is(first, 1.0) and _keeps(model, second, given):
             return second  # type: ignore[return-value]
         gate = model.from_(second, "logistic")
         if gate is not None and gate.given[0] == first:
@@ -107,7 +124,8 @@ def _gelu(model: PrimitiveWriter, first: Any, second: Any) -> Ref | None:
     turned = next((made for one in inner.given if (made := model.from_(one, "neg")) is not None), None)
     if value is None or turned is None or turned.given[0] != value:
         return None
-    return value if any(_is(one, math.sqrt(0.5)) for one in inner.given) else None
+    factors = [number for one in inner.given if (number := number_of(one)) is not None]
+    return value if any(math.isclose(one, math.sqrt(0.5), rel_tol=1e-6) for one in factors) else None
 
 
 def _divided(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
@@ -115,13 +133,14 @@ def _divided(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[s
     scores = model.from_(first, "exp")
     if scores is not None and (found := _normalised(model, scores.given[0], second)) is not None:
         return model.call("softmax", {"self": found[0], "dim": found[1]})
-    number = number_of(second)
+    number = number_of(second) if _keeps(model, first, given) else None
     summed, windows = model.from_(first, "reduce_sum"), model.from_(first, "reduce_window_sum")
     if summed is not None and number == math.prod(model.shape(summed.given[0])[axis] for axis in summed.params["axes"]):
         axes = [int(axis) for axis in summed.params["axes"]]
         return model.call("mean", {"self": summed.given[0], "dim": axes, "keepdim": False})
-    if windows is not None and number == math.prod(windows.params["window_dimensions"]):
-        return windows.params.get("average", first)
+    if windows is not None and "average" in windows.params:
+        if number == math.prod(windows.params["window_dimensions"]):
+            return windows.params["average"]
     one, other = _with_numbers(model, given)
     return model.call("div", {"self": one, "other": other})
 
@@ -131,9 +150,10 @@ def _limited(*, low: bool) -> Write:
         numbers = [number_of(one) for one in given]
         value = next((one for one in given if isinstance(one, Ref)), None)
         number = next((one for one in numbers if one is not None), None)
-        if value is None or number is None:
+        if number is None or number == (math.inf if low else -math.inf) or not _keeps(model, value, given):
             return model.call("maximum" if low else "minimum", {"args": list(given)})
-        if math.isinf(number):
+        assert value is not None
+        if number == (-math.inf if low else math.inf):
             return value
         if low and number == 0:
             return model.call("relu", {"self": value})
@@ -147,12 +167,9 @@ def _chosen(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[st
     if len(given) != 3:
         return model.call("select_n", {"args": list(given)})
     where, otherwise, value = given
-    differs, less = model.from_(where, "ne"), model.from_(where, "lt")
-    if differs is not None and differs.given[0] == differs.given[1]:  # what is not a number stays so
-        return otherwise  # type: ignore[return-value]
-    added = model.from_(value, "add")
-    if less is not None and added is not None and less.given[0] == otherwise and otherwise in added.given:
-        return otherwise  # type: ignore[return-value]  # a token id counted from the end: ids are not
+    differs, rounded = model.from_(where, "ne"), model.from_(otherwise, "softplus")
+    if differs is not None and rounded is not None and {*differs.given, *rounded.given} == {value}:
+        return otherwise  # type: ignore[return-value]  # of what is no number: softplus gives none either
     for name in ("ge", "gt"):
         above = model.from_(where, name)
         if above is None or above.given[0] != value or not _is(above.given[1], 0.0):
@@ -173,12 +190,34 @@ def _chosen(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[st
 
 def _looked_up(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
     """Rows of a table for ids."""
-    table, ids = given[0], model.through(given[1])
-    rows = isinstance(table, Constant) and table.array.ndim == 2 and isinstance(ids, Ref)
-    if not rows or tuple(params["slice_sizes"]) != (1, model.shape(table)[1]):
+    table, ids, told = given[0], model.through(given[1]), params["dimension_numbers"]
+    if not isinstance(table, Constant) or table.array.ndim != 2 or not isinstance(ids, Ref):
         return model.call("gather", {"args": list(given)})
-    assert isinstance(table, Constant)
-    return model.call("embedding", {"weight": table, "indices": ids})
+    shape = model.shape(ids)
+    places = np.arange(math.prod(shape)).reshape(*shape, 1)
+    whole = tuple(params["slice_sizes"]) == (1, table.array.shape[1]) and told.offset_dims == (len(shape),)
+    rows = told.collapsed_slice_dims == told.start_index_map == (0,) and not told.operand_batching_dims
+    if not whole or not rows or not np.array_equal(model.shown(given[1]), places):
+        return model.call("gather", {"args": list(given)})
+    return model.call("embedding", {"weight": table, "indices": _from_the_front(model, ids, len(table.array))})
+
+
+def _from_the_front(model: PrimitiveWriter, ids: Ref, count: int) -> Ref:
+    """Give ids of which JAX counts those below 0 from the end of a table: ``where(i < 0, i + count, i)``."""
+    made = model.from_(ids, "select_n")
+    if made is None or len(made.given) != 3:
+        return ids
+    where, otherwise, value = made.given
+    less, added = model.from_(where, "lt"), model.from_(value, "add")
+    if less is None or added is None or not isinstance(otherwise, Ref):
+        return ids
+    below = less.given[0] == otherwise and _is_whole(less.given[1], 0)
+    ends = [one for one in added.given if one != otherwise]
+    return otherwise if below and len(ends) == 1 and _is_whole(ends[0], count) else ids
+
+
+def _is_whole(value: Any, number: int) -> bool:
+    return isinstance(value, Constant) and value.array.dtype.kind in "iu" and bool((value.array == number).all())
 
 
 def _unary(operator: str) -> Write:
@@ -200,6 +239,10 @@ def _cast(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str,
 def _compared(operator: str) -> Write:
     def written(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:
         first, second = given if isinstance(given[0], Ref) else reversed(given)
+        if first == second:
+            return model.call(f"{operator} of a value and itself", {"args": list(given)})
+        if isinstance(second, Constant) and second.array.dtype.kind == "f":  # such as what is infinite: no token ids
+            return model.call(f"{operator} of values", {"args": list(given)})
         one = number_of(second) if isinstance(second, Constant) and second.array.dtype.kind in "iu" else None
         return model.call(operator, {"self": first, "other": second if one is None else int(one)})
 
@@ -305,6 +348,8 @@ def write(
         found = PRIMITIVES[primitive](model, given, params)
     else:
         found = model.call(primitive, {"args": list(given)})
+    if found in given:
+        return found
     model.shapes[found.name] = shape
     model.made.setdefault(found.name, Made(primitive=primitive, given=tuple(given), params=params))
     return found

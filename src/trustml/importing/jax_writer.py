@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from trustml.importing.calls import Writer
-from trustml.importing.program import Constant, Ref
+from trustml.importing.program import Array, Constant, Ref
 
 Operand: TypeAlias = Ref | Constant
 Shape: TypeAlias = tuple[int, ...]
-_SAME_NUMBERS = ("broadcast_in_dim", "reshape", "squeeze", "stop_gradient", "copy", "expand_dims")
+_SAME_NUMBERS = ("broadcast_in_dim", "reshape", "squeeze", "stop_gradient", "copy", "copy_p", "expand_dims")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,17 @@ class PrimitiveWriter:
         while isinstance(value, Ref) and value.name in self.made and self.made[value.name].primitive in _SAME_NUMBERS:
             value = self.made[value.name].given[0]
         return value
+
+    def shown(self, value: Any) -> Array:
+        """Give the number of the place of :meth:`through` that each place of a value shows."""
+        made = self.made.get(value.name) if isinstance(value, Ref) else None
+        if made is None or made.primitive not in _SAME_NUMBERS:
+            return np.arange(math.prod(self.shape(value))).reshape(self.shape(value))
+        places, shape = self.shown(made.given[0]), self.shape(value)
+        if made.primitive != "broadcast_in_dim":
+            return places.reshape(shape)
+        own = dict(zip(made.params["broadcast_dimensions"], places.shape, strict=True))
+        return np.broadcast_to(places.reshape([own.get(axis, 1) for axis in range(len(shape))]), shape)
 
     def permuted(self, value: Ref, order: Sequence[int]) -> Ref:
         """Axes in another order."""

@@ -39,9 +39,10 @@ header: reading it runs nothing.
 * **It proves itself.** The module is traced in evaluation mode, by `torch.export` or to JAX's primitives, carried
   over call by call, and held against itself on the given inputs and on random ones (of the spread of the example and
   of ten times that; token ids of the whole vocabulary, those of padding among them) in batches of 1, 7 and 33. Logits
-  must be equal within 1e-5 times the largest of the same output (most outputs' where that is larger, and 1 at least);
-  otherwise it is refused. Inside the backend that traced it that is; `trustml` tests say that all backends compute the
-  same of one architecture.
+  must be equal within 1e-5 times the largest of the same output (most outputs' where that is larger, and 1 at least),
+  and on 7 inputs far out (100 and 10,000 times the spread, and of one large number) within 1e-4 and what rounding of
+  the input does to the original there, unless that overflows; otherwise it is refused. Inside the backend that traced
+  it that is; `trustml` tests say that all backends compute the same of one architecture.
 * **JAX**: a module of Flax NNX, or `trustml.JaxModel(function, params)` of any function of arrays, such as Flax's
   `module.apply`, Haiku's `transformed.apply` or one written by hand. What is read is what it computes, whatever made
   it: softmax, GELU, softplus and means are known by their primitives. Norms, attention and tables of NNX are known by

@@ -25,6 +25,10 @@ _SPREADS = (1.0, 10.0, 1.0)
 _ALIKE = ((0, 1, 3), (2,))
 """Batches of one scale: the example and random ones like it; those of ten times the spread."""
 _AT_ONCE = 8
+_FAR = {"100 times as far out": (0, 1, 2), "10,000 times as far out": (3, 4), "of one large number": (5, 6)}
+"""Rows of inputs that no data need reach; as many as one of the random batches has."""
+_FAR_TOLERANCE, _STEP, _STEPS = 1e-4, 1e-6, 100
+"""Of the largest logit; a step of the inputs that rounding could take, and how many of its effects are allowed."""
 _SMALLEST, _LARGEST = 1e-37, 0.9
 """Probabilities between which float32 says what they were made from."""
 
@@ -90,7 +94,31 @@ def prove(carried: Carried, source: Source, logits: Callable[[Floats], Floats]) 
         times = f"{proof.largest_share:.3g} times what rounding explains"
         told = f"by {proof.largest_difference:.3g} on {proof.inputs} inputs, {times}"
         raise UsageError(CannotCarryError("different", told).line("the model"))
+    _hold_far_out(carried, source, logits)
     return proof
+
+
+def _hold_far_out(carried: Carried, source: Source, logits: Callable[[Floats], Floats]) -> None:
+    """Refuse what is another function where no data need be: such as a branch taken below -50.
+
+    Rounding is large there: what a step of the inputs by as much does to the original is allowed for. Where the
+    original overflows, nothing is compared.
+    """
+    inputs = _far_inputs(carried, source.example)
+    if inputs is None:
+        return
+    steps = np.random.default_rng(2).choice([-_STEP, _STEP], inputs.shape)
+    moved = (inputs * (1 + steps)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        found, beside = (_compared(carried, source, logits, one) for one in (inputs, moved))
+    for where, rows in _FAR.items():
+        first, second, apart = found.logits[list(rows)], beside.logits[list(rows)], found.apart[list(rows)]
+        if not np.isfinite(first).all() or not np.isfinite(second).all():
+            continue
+        allowed = _FAR_TOLERANCE * max(1.0, float(np.abs(first).max())) + _STEPS * float(np.abs(first - second).max())
+        if not apart.max() <= allowed:
+            told = f"by {apart.max():.3g} on inputs {where}, where rounding explains {allowed:.3g}"
+            raise UsageError(CannotCarryError("different", told).line("the model"))
 
 
 def _largest_share(batches: list[_Compared]) -> float:
@@ -155,8 +183,7 @@ def random_inputs(carried: Carried, example: Array) -> list[Array]:
     """Token ids of the whole vocabulary, or normal numbers of the spread of the example and of ten times as much."""
     generator = np.random.default_rng(0)
     shape = example.shape[1:]
-    tables = [node.layer for node in carried.architecture.nodes if INPUT in node.inputs]
-    sizes = [layer.vocabulary for layer in tables if isinstance(layer, Embedding)]
+    sizes = _vocabularies(carried)
     if sizes:
         masks = {node.layer.padding for node in carried.architecture.nodes if isinstance(node.layer, Mask)}
         ids = [generator.integers(0, min(sizes), (rows, *shape)) for rows in RANDOM_BATCHES]
@@ -167,6 +194,23 @@ def random_inputs(carried: Carried, example: Array) -> list[Array]:
         generator.normal(centre, spread * times, (rows, *shape)).astype(np.float32)
         for rows, times in zip(RANDOM_BATCHES, _SPREADS, strict=True)
     ]
+
+
+def _vocabularies(carried: Carried) -> list[int]:
+    tables = [node.layer for node in carried.architecture.nodes if INPUT in node.inputs]
+    return [layer.vocabulary for layer in tables if isinstance(layer, Embedding)]
+
+
+def _far_inputs(carried: Carried, example: Array) -> Floats | None:
+    """Rows far out and of one number each; None for token ids, of which all are asked."""
+    if _vocabularies(carried):
+        return None
+    spread = float(example.std()) or 1.0
+    found = np.random.default_rng(1).normal(0.0, spread, (RANDOM_BATCHES[1], *example.shape[1:]))
+    for rows, times in zip(_FAR.values(), (1e2, 1e4, 0.0), strict=True):
+        found[list(rows)] *= times
+    found[list(_FAR["of one large number"])] += 1e3 * spread * np.reshape([1, -1], (2, *(1,) * (found.ndim - 1)))
+    return found.astype(np.float32)
 
 
 def padded(ids: Array, masks: list[int], vocabulary: int, generator: np.random.Generator) -> Array:

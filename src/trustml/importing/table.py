@@ -84,11 +84,11 @@ def axes_of(value: Value, numbers: Sequence[int] | int | None) -> tuple[int, ...
     return tuple(sorted(axis_of(value, number) for number in listed))
 
 
-def limit_of(found: Any) -> float | None:
-    """Give a limit of a clamp as a number; None where it cuts nothing off."""
+def limit_of(found: Any, *, low: bool) -> float | None:
+    """Give the lower or the upper limit of a clamp as a number; None where it cuts nothing off."""
     if isinstance(found, Constant) and found.array.size == 1:
         found = float(found.array.reshape(-1)[0])
-    if found is None or (isinstance(found, float) and math.isinf(found)):
+    if found is None or found == (-math.inf if low else math.inf):
         return None
     if not isinstance(found, int | float) or not abs(found) <= _LARGEST_LIMIT:
         raise CannotCarryError("limits", f"{found:g}" if isinstance(found, int | float) else "many, or from the input")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.attributes import Guessed, guessed, imputation
+from trustml.attacks.attributes import Guessed, guessed, imputer
 from trustml.attacks.exposure import Exposure, exposure_of
 from trustml.attacks.extraction import extracted
 from trustml.errors import DataError
@@ -161,7 +162,7 @@ def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: At
         found = []
         for number, column in enumerate(wanted.columns):
             try:
-                one = _guessed(arrays, places[f"places.{number}"], number)
+                one = _guessed(arrays, places[f"places.{number}"], number, evidence.once(_imputers))
             except DataError as error:
                 found.append(nothing(column, absent(str(error))))
                 continue
@@ -170,27 +171,48 @@ def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: At
     return [nothing(column, why) for column in wanted.columns]
 
 
-def _guessed(arrays: dict[str, npt.NDArray[Any]], places: npt.NDArray[Any], number: int) -> Guessed:
-    def side(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Rows of known value without their column, with their labels; and the values."""
-        true = arrays[f"{name}_true.{number}"]
-        rest = np.delete(arrays[f"{name}_inputs"], places, axis=1)
-        labels = arrays[f"{name}_labels"].reshape(len(rest), -1)
-        return np.concatenate([rest, labels], axis=1)[true >= 0].astype(np.float32), true[true >= 0]
-
+def _guessed(
+    arrays: dict[str, npt.NDArray[Any]],
+    places: npt.NDArray[Any],
+    number: int,
+    imputers: dict[int, Callable[[Any], npt.NDArray[np.int64]]],
+) -> Guessed:
+    """Compare what is guessed of one column; rows that know it without the model are the same for all models."""
+    if number not in imputers:
+        imputers[number] = imputer(*_without_column(arrays, places, number, "known"))
+    own, values = _without_column(arrays, places, number, "train")
+    _, others = _without_column(arrays, places, number, "test")
     fits = [arrays[f"{name}_fits.{number}"][arrays[f"{name}_true.{number}"] >= 0] for name in ("train", "test")]
-    (own, values), (_, others), (rows, known) = map(side, ("train", "test", "known"))
-    return guessed((fits[0], values), (fits[1], others), known=known, imputed=imputation(rows, known, own))
+    known = arrays[f"known_true.{number}"]
+    return guessed((fits[0], values), (fits[1], others), known=known[known >= 0], imputed=imputers[number](own))
+
+
+def _without_column(
+    arrays: dict[str, npt.NDArray[Any]], places: npt.NDArray[Any], number: int, name: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Rows of one set whose value is known, without their column and with their labels; and the values."""
+    true = arrays[f"{name}_true.{number}"]
+    rest = np.delete(arrays[f"{name}_inputs"], places, axis=1)
+    labels = arrays[f"{name}_labels"].reshape(len(rest), -1)
+    return np.concatenate([rest, labels], axis=1)[true >= 0].astype(np.float32), true[true >= 0]
+
+
+def _imputers(evidence: Evidence) -> dict[int, Callable[[Any], npt.NDArray[np.int64]]]:
+    """What was learnt to impute each column by, as it is first asked for."""
+    return {}
 
 
 def _column_row(evidence: Evidence, record: JobRecord, column: str, found: Guessed, *, confidence: float) -> Row:
     own, others = found.members, found.others
     assert own.low is not None and own.high is not None and others.value is not None
     facts: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
-    facts |= {"imputed": found.imputed, "commonest": found.commonest, "values": found.values}
+    imputed = found.imputed
+    assert imputed.value is not None and imputed.high is not None and others.high is not None
+    facts |= {"imputed": imputed.value, "commonest": found.commonest, "values": found.values}
     for stated in evidence.once(privacy_statements):
         if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
-            chance = max(found.imputed, found.commonest)
+            chance = max(imputed.high, others.high, found.commonest)
+            facts["guessed_without"] = chance
             facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
     return evidence.row(
         GUESSED,

@@ -13,11 +13,12 @@ from collections.abc import Collection
 
 import msgspec
 
-from trustml.errors import RecordError, UsageError
+from trustml.errors import RecordError, UsageError, refuse_no_text
 from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
-from trustml.record.store import RunDirectory
+from trustml.record.store import RunDirectory, held
 
 NOTES = "private/notes.json"
+_LOCK = "private/.notes.lock"
 _LONGEST, _MOST = 2000, 200
 _TAG = re.compile(r"[\w.:+-]{1,40}")
 
@@ -91,15 +92,24 @@ def write_note(run: RunDirectory, *, text: str = "", add: Collection[str] = (), 
     Raises
     ------
     UsageError
-        If a text or a tag may not be written so, or a tag to be removed is not there.
+        If a text or a tag may not be written so, or a tag to be removed is not there; if another process is writing
+        for seconds.
     RecordError
         If what is there cannot be read.
     """
     for tag in add:
         if not _TAG.fullmatch(tag):
             raise UsageError(f"tag {tag!r}: takes 1 to 40 letters, digits and _ . : + -; write it so")
+    refuse_no_text(text, field="note")
     if len(text) > _LONGEST:
         raise UsageError(f"note: has {len(text)} characters, and {_LONGEST} are kept; write several")
+    run.file(NOTES).parent.mkdir(mode=0o700, exist_ok=True)
+    with held(run.file(_LOCK), what=f"{run.path.name}: another process is writing notes"):
+        return _write(run, text=text, add=add, remove=remove)
+
+
+def _write(run: RunDirectory, *, text: str, add: Collection[str], remove: Collection[str]) -> Notes:
+    """Read, change and write while nobody else does."""
     before = read_notes(run)
     for tag in remove:
         if tag not in before.tags:
@@ -112,6 +122,5 @@ def write_note(run: RunDirectory, *, text: str = "", add: Collection[str] = (), 
         notes=(*before.notes, *([Note(text=text, written=now)] if text else [])),
     )
     if found != before:
-        run.file(NOTES).parent.mkdir(mode=0o700, exist_ok=True)
         write_atomic(run.file(NOTES), msgspec.json.format(msgspec.json.encode(found)) + b"\n", private=True)
     return found

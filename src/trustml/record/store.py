@@ -148,14 +148,9 @@ class RunDirectory:
         RecordError
             If the lock is a link or no file.
         """
-        with _open_lock(self.path / LOCK) as stream:
-            patience = time.monotonic() + _PATIENCE
-            # Not at once: workers of a run that was killed may be ending, and whoever looks holds it for a moment.
-            while not _locked(stream):
-                if time.monotonic() > patience:
-                    raise UsageError(f"{self.path.name}: is being run by another process{_who_holds(stream)}")
-                time.sleep(0.05)
-            yield stream.fileno()
+        # Not at once: workers of a run that was killed may be ending, and whoever looks holds it for a moment.
+        with held(self.path / LOCK, what=f"{self.path.name}: is being run by another process") as handle:
+            yield handle
 
     def is_executed(self) -> bool:
         """Whether some process executes this run now; a manifest may say ``running`` after a crash."""
@@ -198,6 +193,32 @@ class RunDirectory:
     def mapped(self, name: str, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Map one ``.npz`` file of the directory, or some arrays of it: only what is looked at is read, unchecked."""
         return map_arrays(self.file(name), names=names)
+
+
+@contextmanager
+def held(path: Path, *, what: str) -> Iterator[int]:
+    """Hold a lock that is a file, which stays; give its descriptor.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        To say where another process keeps it for longer than two seconds; who it is follows.
+
+    Raises
+    ------
+    UsageError
+        If another one does so.
+    RecordError
+        If the lock is a link or no file.
+    """
+    with _open_lock(path) as stream:
+        patience = time.monotonic() + _PATIENCE
+        while not _locked(stream):
+            if time.monotonic() > patience:
+                raise UsageError(f"{what}{_who_holds(stream)}")
+            time.sleep(0.05)
+        yield stream.fileno()
 
 
 def _open_lock(path: Path) -> IO[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trustml.compare.table import fact_of
-from trustml.measures.measure import leading, of_family
+from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
@@ -133,8 +133,8 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
 
 
 def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer:
-    """What attacks on membership and audits of epsilon showed, by regime; that none was tried is said too."""
-    parts = [*_audited(manifest, table), *_membership(table)]
+    """What attacks and audits of epsilon showed, by regime; that none was tried is said too."""
+    parts = [*_audited(manifest, table), *_membership(table), *_remembered(table)]
     text = "; ".join(parts) or "no attack was tried, so nothing is shown of what models leak"
     return Answer(question="leakage", text=text, page="attacks", measure="membership_auc_at_least")
 
@@ -153,6 +153,22 @@ def _audited(manifest: Manifest, table: pd.DataFrame) -> list[str]:
         if len(rows)
         else []
     )
+
+
+def _remembered(table: pd.DataFrame) -> list[str]:
+    """What comes out of models beyond membership: of which regimes something does, and of which nothing is shown."""
+    rows = table[table.measure.isin(list(of_family("remembered"))) & table.value.notna()]
+    parts = []
+    for measure in dict.fromkeys(rows.measure):
+        own = rows[(rows.measure == measure) & (rows.p_value.notna())]
+        told = [str(one) for one in dict.fromkeys(own[own.verdict == "above guessing"].regime)]
+        rest = [str(one) for one in dict.fromkeys(own.regime) if one not in told]
+        title = MEASURES[measure].title
+        if told:
+            parts.append(f"{title}: more of what {listed(told)} trained on than of what they did not")
+        if rest:
+            parts.append(f"{title}: nothing is shown of {listed(rest)}")
+    return parts
 
 
 def _membership(table: pd.DataFrame) -> list[str]:

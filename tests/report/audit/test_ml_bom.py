@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from tests.report.audit.examples import CLAIM, empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import ModelIdentity
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, ModelIdentity
 from trustml.report.audit.ml_bom import ml_bom
 
 DIGEST = "ab" * 32
@@ -42,6 +42,36 @@ def test_what_could_only_be_asked_has_no_hash():
     audit = msgspec.structs.replace(audit, models=(msgspec.structs.replace(audit.models[0], identity=identity),))
     (model,) = json.loads(ml_bom(audit))["components"]
     assert "hashes" not in model
+
+
+def test_a_figure_is_of_its_own_model_and_what_is_of_all_is_told_once():
+    figures = [
+        Measurement(measure="attribution_completeness_error", value=value, label=f"{name} IG", subject=name)
+        for name, value in (("plain", 0.00455), ("private", 0.0101))
+    ]
+    whole = Measurement(measure="accuracy", value=0.5)
+    run_wide = {"check": "explanations", "severity": "note"}
+    audit = AuditRecord(
+        id="audit-1",
+        title="",
+        created="",
+        models=tuple(AuditedModel(name=name, kind="run") for name in ("plain", "private")),
+        findings=(
+            Finding(id="completeness", title="All errors.", measured=(*figures, whole), **run_wide),
+            Finding(id="pooled", title="All models.", subject="DPSGD (jax)", measured=(whole,), **run_wide),
+        ),
+    )
+    found = json.loads(ml_bom(audit))
+    told = [one["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] for one in found["components"]]
+    assert [[(one["value"], one["slice"]) for one in each] for each in told] == [
+        [("0.00455", "completeness plain IG")],
+        [("0.0101", "completeness private IG")],
+    ]
+    assert [each["properties"] for each in found["components"]] == [[], []]
+    properties = {one["name"]: one["value"] for one in found["metadata"]["properties"]}
+    assert properties["trustml:finding:completeness"] == "note: All errors."
+    assert properties["trustml:figure:completeness:accuracy"] == "0.5 (the whole run)"
+    assert properties["trustml:figure:pooled:accuracy"] == "0.5 (DPSGD (jax))"
 
 
 def test_any_audit_is_json_and_the_same_each_time():

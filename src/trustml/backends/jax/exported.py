@@ -33,6 +33,9 @@ EXAMPLES = 5
 """Examples that a function is traced with."""
 _ROWS = 8
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_CALLS = ("jit", "pjit", "xla_call", "core_call", "closed_call", "core_closed_call", "remat", "remat2", "checkpoint",
+          "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")  # fmt: skip
+"""Primitives that compute what their jaxpr does of what they are given, not of parts or steps of it."""
 _OF_A_LAYER = core.Primitive("layer")
 
 
@@ -96,7 +99,7 @@ def source(model: Any, example: Any) -> Source:
     return Source(
         program=program,
         kind=function.kind,
-        original=lambda inputs: np.asarray(whole(_array_of(inputs)), np.float32),
+        original=lambda inputs: _asked(whole, inputs),
         example=given,
     )
 
@@ -112,6 +115,21 @@ def network(architecture: Architecture, input_shape: tuple[int, ...], weights: W
     return logits
 
 
+def _asked(whole: Callable[[Any], Any], inputs: Array) -> Floats:
+    """Give the outputs of the original, which may take only so many examples."""
+    try:
+        return np.asarray(whole(_array_of(inputs)), np.float32)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever somebody's function does
+        told = f"asked for {len(inputs)} examples: {_first_line(error)}"
+        raise UsageError(CannotCarryError("control_flow", told).line("the model")) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 def _array_of(example: Any) -> Array:
     if isinstance(example, Mapping):
         example = list(example.values())
@@ -119,7 +137,12 @@ def _array_of(example: Any) -> Array:
         if len(example) > 1:
             raise UsageError(CannotCarryError("outputs", f"{len(example)} inputs").line("the model"))
         (example,) = example
-    found = np.asarray(example)
+    try:
+        found = np.asarray(example)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"example: is no array ({_first_line(error)}); give inputs (examples, ...)") from None
+    if found.dtype.kind not in "fiub":
+        raise UsageError(f"example: holds {found.dtype}; give inputs (examples, ...) of numbers")
     if found.ndim < 2 or not len(found):
         raise UsageError(f"example: has shape {found.shape}; give inputs (examples, ...) as the model takes them")
     return found.astype(np.float32 if found.dtype.kind == "f" else np.int32)
@@ -138,12 +161,20 @@ def _of_params(model: Any) -> _Function:
     def call(inputs: Any) -> Any:
         return model.function(params, inputs)
 
-    params = jax.tree.map(jnp.asarray, model.params)
+    params = jax.tree_util.tree_map_with_path(_parameter, model.params)
     function = _Function(kind="JAX function", call=call, whole=call)
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = [str(getattr(one, "key", getattr(one, "name", getattr(one, "idx", one)))) for one in path]
         function.name(".".join(one for one in keys if one != "params"), leaf)
     return function
+
+
+def _parameter(path: Any, leaf: Any) -> Any:
+    try:
+        return jnp.asarray(leaf)
+    except Exception:  # a text, a function, an object
+        told = f"params{jax.tree_util.keystr(path)} is a {type(leaf).__name__}"
+        raise UsageError(f"model: {told}; give arrays and numbers alone, and keep the rest in the function") from None
 
 
 def _of_nnx(model: Any) -> _Function:
@@ -207,9 +238,8 @@ def _program(function: _Function, rows: Array) -> Program:
     except UsageError:
         raise
     except Exception as error:  # whatever somebody's module does
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         key = "mutated" if type(error).__name__ == "TraceContextError" else "control_flow"
-        raise UsageError(CannotCarryError(key, told).line("the model")) from None
+        raise UsageError(CannotCarryError(key, _first_line(error)).line("the model")) from None
     writer = Writer({}, input_shape=tuple(rows.shape[1:]))
     model = PrimitiveWriter(writer=writer, shapes={writer.input.name: tuple(rows.shape)})
     reading = _Reading(function=function, model=model)
@@ -235,7 +265,16 @@ class _Reading:
             return Constant(np.asarray(variable.val)) if isinstance(variable, core.Literal) else values[variable]
 
         for equation in jaxpr.eqns:
-            found = self._equation(equation, [value(one) for one in equation.invars])
+            name = equation.primitive.name
+            try:
+                found = self._equation(equation, [value(one) for one in equation.invars])
+            except UsageError:
+                raise
+            except CannotCarryError as error:
+                raise UsageError(error.line(repr(name))) from None
+            except Exception as error:  # of another form than any that was thought of
+                told = f"{type(error).__name__}: {_first_line(error)}"
+                raise UsageError(CannotCarryError("arguments", told).line(repr(name))) from error
             values.update(zip(equation.outvars, found, strict=True))
         return [value(one) for one in jaxpr.outvars]
 
@@ -244,14 +283,18 @@ class _Reading:
         follows = any(isinstance(one, Ref) for one in given)
         if name == _OF_A_LAYER.name:
             return [self._layer(params["number"], given, tuple(params["shape"]))]
-        inner = next((params[one] for one in _INNER if one in params), None)
-        if inner is not None and name not in ("scan", "while", "cond"):
+        inner = next((params[one] for one in _INNER if one in params), None) if name in _CALLS else None
+        if inner is not None:
             closed = isinstance(inner, core.ClosedJaxpr)
             constants = [Constant(np.asarray(one), self._origin(one)) for one in (inner.consts if closed else [])]
             return self.read(inner.jaxpr if closed else inner, [*constants, *given])
         if not follows:
             return list(_computed(equation, given))
         shapes = [tuple(one.aval.shape) for one in equation.outvars]
+        if not shapes:  # such as a print
+            return []
+        if name == "div" and jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.integer):
+            raise CannotCarryError("operator", "a division of whole numbers")
         if len(shapes) > 1:
             return self._several(name, given, params, shapes)
         return [write(self.model, name, given, params, shapes[0])]

@@ -41,7 +41,8 @@ class FrameworkFacts:
     def remembered(self, *measures: str) -> str:
         """Numbers of the findings on what models remember, by their measures."""
         rules = {f"membership.{measure}" for measure in measures}
-        return finding_ranges(number for number, one in self.findings if one.rule in rules)
+        made = ((number, one) for number, one in self.findings if one.severity != "not checked")
+        return finding_ranges(number for number, one in made if one.rule in rules)
 
     def inferred(self) -> str:
         """Numbers of the findings of attacks on membership alone."""

@@ -1,7 +1,8 @@
 """A bill of materials of what was audited: CycloneDX 1.6, a model with its card each, for tools of supply chains.
 
 Hashes are of the model's file or of its arrays; of a model that could only be asked there is none. Figures are those
-that were measured, findings that are no pass are the card's limitations, in their own words.
+that were measured, findings that are no pass are the card's limitations, in their own words. What is found of the run
+and of none of its models alone is a property of the whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime
 import math
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def ml_bom(record: AuditRecord) -> str:
         "metadata": {
             **_timestamp(shown.created),
             "tools": {"components": [_tool(shown)]},
-            "properties": [_property("audit", shown.id), _property("worst", shown.worst)],
+            "properties": [_property("audit", shown.id), _property("worst", shown.worst), *_of_the_whole(shown)],
         },
         "components": [_component(shown, model, place) for place, model in enumerate(shown.models)],
     }
@@ -74,7 +76,7 @@ def _tool(record: AuditRecord) -> dict[str, Any]:
 
 
 def _component(record: AuditRecord, model: AuditedModel, place: int) -> dict[str, Any]:
-    about = [one for one in record.findings if one.subject in ("", model.name)]
+    about = [one for one in record.findings if _is_of(record, one, model)]
     identity = model.identity
     found: dict[str, Any] = {
         "type": "machine-learning-model",
@@ -82,7 +84,7 @@ def _component(record: AuditRecord, model: AuditedModel, place: int) -> dict[str
         "name": model.name or "model",
         "description": model.kind,
         "modelCard": {
-            "quantitativeAnalysis": {"performanceMetrics": [*_accuracies(model), *_metrics(about)]},
+            "quantitativeAnalysis": {"performanceMetrics": [*_accuracies(model), *_metrics(record, model)]},
             "considerations": {
                 "technicalLimitations": [f"{one.severity}: {one.title}" for one in about if one.severity != "pass"]
             },
@@ -108,14 +110,36 @@ def _accuracies(model: AuditedModel) -> list[dict[str, Any]]:
     ]
 
 
-def _metrics(findings: list[Finding]) -> list[dict[str, Any]]:
-    """Every figure of every finding that has a value."""
+def _is_of(record: AuditRecord, finding: Finding, model: AuditedModel) -> bool:
+    """Whether a finding is about a model: by its name, or as there is no other that could be meant."""
+    return finding.subject == model.name if finding.subject else len(record.models) == 1
+
+
+def _metrics(record: AuditRecord, model: AuditedModel) -> list[dict[str, Any]]:
+    """Every figure with a value of findings about a model, and its own ones of findings about several."""
     return [
         _metric(finding, one)
-        for finding in findings
+        for finding in record.findings
         for one in finding.measured
-        if one.value is not None and math.isfinite(one.value)
+        if _has_value(one) and (one.subject == model.name if one.subject else _is_of(record, finding, model))
     ]
+
+
+def _of_the_whole(record: AuditRecord) -> Iterator[dict[str, str]]:
+    """Findings about no model alone, and their figures that are of none."""
+    names = {model.name for model in record.models}
+    for finding in record.findings:
+        if any(_is_of(record, finding, model) for model in record.models):
+            continue
+        yield _property(f"finding:{finding.id}", f"{finding.severity}: {finding.title}")
+        for one in finding.measured:
+            if _has_value(one) and one.subject not in names - {""}:
+                about = " ".join(part for part in (finding.subject, one.label) if part) or "the whole run"
+                yield _property(f"figure:{finding.id}:{one.measure}", f"{one.value:.6g} ({about})")
+
+
+def _has_value(figure: Measurement) -> bool:
+    return figure.value is not None and math.isfinite(figure.value)
 
 
 def _metric(finding: Finding, figure: Measurement) -> dict[str, Any]:
