@@ -161,13 +161,13 @@ def _remembered(table: pd.DataFrame) -> list[str]:
     parts = []
     for measure in dict.fromkeys(rows.measure):
         own = rows[(rows.measure == measure) & (rows.p_value.notna())]
-        told = [str(one) for one in dict.fromkeys(own[own.verdict == "above guessing"].regime)]
-        rest = [str(one) for one in dict.fromkeys(own.regime) if one not in told]
-        title = MEASURES[measure].title
-        if told:
-            parts.append(f"{title}: more of what {listed(told)} trained on than of what they did not")
+        leaking = dict.fromkeys(own[own.verdict == "above guessing"].regime.astype(str))
+        rest = [regime for regime in dict.fromkeys(own.regime.astype(str)) if regime not in leaking]
+        head = MEASURES[measure].title
+        if leaking:
+            parts.append(f"{head}: more of what {listed(list(leaking))} trained on than of what they did not")
         if rest:
-            parts.append(f"{title}: nothing is shown of {listed(rest)}")
+            parts.append(f"{head}: nothing is shown of {listed(rest)}")
     return parts
 
 
