@@ -23,8 +23,13 @@ import numpy.typing as npt
 from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_members
 from trustml.errors import RecordError
 
-_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
-"""Names as `replacing` makes them; nothing else in a run is named so."""
+_MARK = ".trustml-half-written."
+_HALF_WRITTEN = re.compile(re.escape(_MARK) + r"[a-z0-9_]{8}")
+"""Names as `replacing` makes them; nobody else names a file so."""
+_OF_OLD = re.compile(r"\.[^/]+\.(?:json|jsonl|npz|safetensors)\.(?=[a-z_]*\d)[a-z0-9_]{8}")
+"""Names as it made them once. Users name files of theirs so, too, but none that nobody else may read below these."""
+_OURS = ("jobs", "private")
+_BEFORE = 0o600  # mode of a file until it takes its place
 
 
 def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
@@ -37,7 +42,7 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
 def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """Give a stream whose content takes the place of `path` once all was written, and is gone if that failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_MARK)
     try:
         with os.fdopen(handle, "wb") as stream:
             with contextlib.suppress(OSError):  # some network disks have no locks
@@ -56,10 +61,16 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
 def remove_half_written(folder: Path) -> None:
     """Remove files below `folder` whose writer was killed: nobody holds them, and they took nothing's place."""
     for place, _, names in os.walk(folder):
-        for name in filter(_HALF_WRITTEN.fullmatch, names):
+        ours = Path(place).relative_to(folder).parts[:1] in ((name,) for name in _OURS)
+        for name in names:
+            old = ours and _OF_OLD.fullmatch(name) is not None
+            if not old and not _HALF_WRITTEN.fullmatch(name):
+                continue
             with contextlib.suppress(OSError):
                 handle = os.open(os.path.join(place, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 with open(handle, "rb") as stream:
+                    if old and stat.S_IMODE(os.fstat(handle).st_mode) != _BEFORE:
+                        continue
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(os.path.join(place, name))
 
