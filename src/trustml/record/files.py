@@ -61,7 +61,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
 def remove_half_written(folder: Path) -> None:
     """Remove files below `folder` whose writer was killed: nobody holds them, and they took nothing's place."""
     for place, _, names in os.walk(folder):
-        ours = Path(place).relative_to(folder).parts[:1] in ((name,) for name in _OURS)
+        ours = any(part in _OURS for part in Path(place).relative_to(folder).parts[:1])
         for name in names:
             old = ours and _OF_OLD.fullmatch(name) is not None
             if not old and not _HALF_WRITTEN.fullmatch(name):
