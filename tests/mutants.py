@@ -537,6 +537,7 @@ MUTANTS = (
     *_mutants(
         "launch/test_finished.py",
         ("a private model is taken over", "launch/finished.py", "job.mechanism is not None or ", ""),
+        ("an attacked model is taken over", "launch/finished.py", "unattacked(job) == job and ", ""),
         (
             "files that are not the job's are taken over",
             "launch/finished.py",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import sys
+import threading
 
 import msgspec
 import pandas as pd
@@ -234,6 +237,24 @@ def test_the_command_prints_what_it_found(stored_runs, tmp_path):
     assert shown[0].split() == ["run", "seeds", "nothing", "large"] and len(shown) == 4
     assert_one_clear_line(called("query", "SELECT", "--runs", stored_runs), "cannot be answered", folder=tmp_path)
     assert_one_clear_line(called("query", "SELECT 1", "--runs", tmp_path), "no runs there", folder=tmp_path)
+
+
+def test_columns_of_one_name_are_no_row_of_json(stored_runs, tmp_path):
+    asked = "SELECT run, status, run, run AS status FROM runs"
+    done = called("query", asked, "--runs", stored_runs, "--json")
+    assert_one_clear_line(done, "--json", "run, status", "AS", folder=tmp_path)
+    assert called("query", asked, "--runs", stored_runs).returncode == 0
+
+
+def test_ctrl_c_in_a_query_is_no_error(stored_runs):
+    query(stored_runs, "FROM runs")  # so that what follows is the question alone
+    told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    told.start()
+    try:
+        done = called("query", "SELECT count(*) FROM range(30000000) a, range(1000) b", "--runs", stored_runs)
+    finally:
+        told.join()
+    assert (done.returncode, done.stderr.split()) == (130, ["interrupted"])
 
 
 def test_without_duckdb_the_command_says_what_is_missing(stored_runs, tmp_path, monkeypatch):

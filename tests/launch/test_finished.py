@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from msgspec.structs import replace
 import trustml
 from tests.records import copy_of
 from trustml.launch import finished, schedule
-from trustml.launch.finished import FinishedJobs, may_be_taken_over
+from trustml.launch.finished import FinishedJobs, installed, may_be_taken_over, revision
 from trustml.launch.schedule import JobScheduler
 from trustml.measures.evidence import Evidence
 from trustml.measures.speed import speed_rows
@@ -21,6 +23,7 @@ from trustml.models.zoo import small_cnn
 from trustml.plan.job import encode_job
 from trustml.record.files import arrays_digest, encode_arrays
 from trustml.record.schema import JobRecord
+from trustml.scenario.attacks import AttributeInference
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Scenario
@@ -35,7 +38,9 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTML_INDEX", str(tmp_path / "index"))
     monkeypatch.setattr(finished, "source_revision", lambda: {"commit": "c", "changed_files": "0"})
     monkeypatch.setattr(finished, "hardware", lambda: {"processor": "p"})
-    monkeypatch.setattr(finished, "find_environment", lambda backend: SimpleNamespace(require=lambda: PYTHON))
+    monkeypatch.setattr(
+        finished, "find_environment", lambda backend: SimpleNamespace(require=lambda: PYTHON, variables={})
+    )
     first = copy_of("study", tmp_path / "runs")
     first.path.rename(tmp_path / "runs" / "first")
     second = copy_of("study", tmp_path / "runs")
@@ -78,8 +83,8 @@ def test_the_same_job_is_taken_over_with_its_files_and_says_whence(runs):
     assert (found.status, found.reused_from, found.attempt) == ("ok", "first", 1)
     assert found.seconds == record_of(first, TRAIN).seconds and found.result == record_of(first, TRAIN).result
     assert files_of(second) == files_of(first)
-    weights = [run.directory.job_folder(TRAIN) / "weights.safetensors" for run in runs]
-    assert os.path.samefile(*weights)
+    for name in ("weights.safetensors", "result.json"):
+        assert not os.path.samefile(*(run.directory.job_folder(TRAIN) / name for run in runs)), name
     offer(first, EXPLAIN)
     assert taken(second, EXPLAIN).reused_from == "first", "the same weights, examples and baselines"
 
@@ -106,7 +111,8 @@ def test_limits_make_no_other_job_and_all_else_does(runs, monkeypatch):
         ("source_revision", lambda: {"commit": "d", "changed_files": "0"}),
         ("source_revision", lambda: {"commit": "c", "changed_files": "1"}),
         ("version", lambda _: "9"),
-        ("installed", lambda _: "other libraries"),
+        ("installed", lambda *_: "other libraries"),
+        ("installed", lambda *_: None),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(finished, name, other)
@@ -140,18 +146,92 @@ def test_files_that_are_not_what_the_job_wrote_are_not_taken(runs):
         assert list(files_of(second)) == ["job.json"]
         weights.unlink(missing_ok=True)
         weights.write_bytes(content)
+    result = first.directory.job_folder(TRAIN) / "result.json"
+    written = result.read_bytes()
+    result.write_text('{"library": "edited"}')
     assert taken(second) is not None
+    assert files_of(second)["result.json"] == written, "it is what was seen to end, whatever became of that file"
 
 
 def test_what_nobody_saw_end_here_is_not_believed(runs, tmp_path, monkeypatch):
     _, second = runs
     monkeypatch.setenv("TRUSTML_INDEX", str(tmp_path / "another user's"))
     assert taken(second) is None, "the finished run lies in the folder, and nothing vouches for it"
-    (tmp_path / "index").chmod(0o777)
     monkeypatch.setenv("TRUSTML_INDEX", str(tmp_path / "index"))
-    for entry in (tmp_path / "index").rglob("*.json"):
-        entry.write_text("{")
+    (entry,) = (tmp_path / "index").rglob("*.json")
+    for place in (tmp_path / "index", entry.parent, entry):
+        usual = place.stat().st_mode
+        place.chmod(0o777)
+        assert taken(second) is None, place
+        place.chmod(usual)
+    assert taken(second) is not None
+    entry.write_text("{")
     assert taken(second) is None
+
+
+def test_variables_by_which_libraries_compute_another_way_make_another_job(runs, monkeypatch):
+    _, second = runs
+    known = installed(PYTHON, os.environ)
+    monkeypatch.setattr(finished, "installed", lambda *_: known)
+    for name in ("XLA_FLAGS", "JAX_ENABLE_X64", "TF_ENABLE_ONEDNN_OPTS", "OMP_DYNAMIC", "LD_PRELOAD"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "--xla_cpu_enable_fast_math=true" if name == "XLA_FLAGS" else "7")
+            assert taken(second) is None, name
+    monkeypatch.setenv("TRUSTML_DATA", "elsewhere")
+    assert taken(second) is not None
+
+
+def test_an_interpreter_says_itself_what_it_has(monkeypatch):
+    """Wherever its packages lie: Debian's are in dist-packages."""
+    asked = []
+    run = subprocess.run
+
+    def told(command, **facts):
+        asked.append(command)
+        return SimpleNamespace(stdout=answer) if answer is not None else run(command, **facts)
+
+    monkeypatch.setattr(finished.subprocess, "run", told)
+    monkeypatch.setattr(finished, "_known", {})
+    answer = None
+    first = installed(PYTHON, {})
+    assert first and installed(PYTHON, {}) == first and len(asked) == 1
+    url = '{"dir_info": {"editable": true}}'
+    for found, usable in (
+        ([], False),
+        ([["numpy", "1", ""], ["trustml", "1", url]], True),
+        ([["numpy", "1", url]], False),
+    ):
+        finished._known.clear()
+        answer = json.dumps(["3.11", found, []])
+        told_now = installed(PYTHON, {})
+        assert (told_now is not None) == usable and told_now != first
+    finished._known.clear()
+    answer = "nonsense"
+    assert installed(PYTHON, {}) is None
+
+
+def test_code_of_no_version_takes_nothing_over(monkeypatch):
+    monkeypatch.setattr(finished, "source_revision", lambda: {})
+    here = Path(finished.__file__).parents[2]
+    for place, files, known in ((here, "trustml/a.py,sha256=x,1", True), (here, None, False), (here / "b", "x", False)):
+        wheel = SimpleNamespace(read_text=lambda _, files=files: files, locate_file=lambda name, at=place: at / name)
+        monkeypatch.setattr(finished, "distribution", lambda _, wheel=wheel: wheel)
+        assert (revision() is not None) == known
+    for source in ({"commit": "c"}, {"commit": "c", "changed_files": "1"}):  # git could not say, or said it
+        monkeypatch.setattr(finished, "source_revision", lambda source=source: source)
+        assert revision() is None
+
+
+def test_whatever_attacks_ask_of_a_training_is_not_taken_over(runs):
+    job = runs[0].directory.job(TRAIN)
+    assert may_be_taken_over(job)
+    for asked in (
+        {"scores": "private/a.npz"},
+        {"extracted": "private/a.npz"},
+        {"attributes": AttributeInference(columns=("age",))},
+        {"attributed": "private/a.npz"},
+    ):
+        assert not may_be_taken_over(replace(job, **asked)), asked
 
 
 def test_private_attacked_stopped_and_federated_jobs_are_never_taken_over():
@@ -203,7 +283,7 @@ def test_a_run_takes_over_what_it_can_starts_the_rest_and_says_that_private_mode
 @pytest.mark.long
 def test_the_second_run_of_a_scenario_trains_its_private_model_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTML_INDEX", str(tmp_path / "index"))
-    monkeypatch.setattr(finished, "source_revision", lambda: {})
+    monkeypatch.setattr(finished, "source_revision", lambda: {"commit": "c", "changed_files": "0"})
     plain, private = Plain(epochs=1), DPSGD(epsilon=8.0, epochs=1)
     scenario = Scenario(name="s", data=Digits(), model=small_cnn(), training=(plain, private), backends=("jax",))
     first = trustml.run(scenario, out=tmp_path / "runs", reuse=True)

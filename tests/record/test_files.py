@@ -29,13 +29,18 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     path = tmp_path / "jobs" / "a" / "manifest.json"
     write_atomic(path, b"whole")
     left = killed_while_writing(path)
-    others = [path.with_name(name) for name in (".lock", ".hidden", "manifest.json.abcdefgh", ".a.ABCDEFGH")]
+    names = (".lock", ".hidden", "manifest.json.abcdefgh", ".a.ABCDEFGH", ".env.template", ".notes.markdown")
+    names += (".x.download", ".a.json.template", ".a.json.draft_v2")
+    others = [folder / name for name in names for folder in (path.parent, tmp_path)]
+    others += [tmp_path / ".notes.json.a1b2c3d4", tmp_path / ".trustml-half-written.md"]
     for other in others:
         other.write_bytes(b"theirs")
+    old = path.with_name(".result.json.a1b2c3d4")  # of a version before
+    old.touch(mode=0o600)
     with replacing(path.with_name("events.jsonl")) as stream:  # somebody writes this one now
         stream.write(b"more")
         remove_half_written(tmp_path)
-    assert not path.with_name(left).exists()
+    assert not path.with_name(left).exists() and not old.exists()
     assert path.read_bytes() == b"whole" and path.with_name("events.jsonl").read_bytes() == b"more"
     assert all(other.read_bytes() == b"theirs" for other in others)
 
@@ -43,7 +48,7 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
 def test_a_link_of_such_a_name_is_left_and_not_followed(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"theirs")
-    link = tmp_path / "run" / ".a.json.abcdefgh"
+    link = tmp_path / "run" / ".trustml-half-written.abcdefgh"
     link.parent.mkdir()
     link.symlink_to(elsewhere)
     remove_half_written(link.parent)

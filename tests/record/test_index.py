@@ -59,6 +59,13 @@ def test_the_index_says_what_the_records_say_also_after_they_changed(folder, mon
 
     write(folder, 3, created="2027-01-01T00:00")  # the same name and length, another file
     write(folder, 99)
+    edited = folder / "s-20260102-000002-0002" / "manifest.json"  # in place, and its time put back
+    facts = edited.stat()
+    with edited.open("r+b") as stream:
+        content = stream.read().replace(b"2026-01-02T00:02", b"2026-01-02T00:59")
+        stream.seek(0)
+        stream.write(content)
+    os.utime(edited, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     shutil.rmtree(folder / "s-20260102-000004-0004")
     shutil.rmtree(folder / "s-20260102-000005-0005")
     os.rename(folder / "s-20260102-000006-0006", folder / "s-20260102-000005-0005")
@@ -154,6 +161,31 @@ def test_a_link_is_told_from_a_run_of_the_same_name(folder, tmp_path):
     for _ in range(2):
         assert said(listed_runs(folder)) == as_read(folder)
     assert find_run("latest", root=folder).path == other.path
+
+
+def test_what_a_query_has_no_memory_for_is_of_one_process_and_gone_with_it(folder):
+    listed_runs(folder)
+    file = index_file(folder)
+    killed, others = (file.with_name(f"{file.stem}.spilt.{name}") for name in ("killed", "other"))
+    for left in (killed, others, file.with_name(f"{file.name}.tmp")):
+        left.mkdir()
+        (left / "duckdb_temp_block-0.block").write_bytes(b"x")
+    handle = os.open(others, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    asked = (
+        "SELECT value FROM duckdb_settings() WHERE name IN ('max_temp_directory_size', 'temp_directory') ORDER BY name"
+    )
+    with opened(file, write=False) as one:
+        with opened(file, write=False) as other:  # of the same process
+            assert one.execute(asked).fetchall() == other.execute(asked).fetchall()
+        most, place = (value for (value,) in one.execute(asked).fetchall())
+        assert most == "8.0 GiB" and os.path.isdir(place) and os.path.dirname(place) == str(file.parent)
+        assert others.exists() and str(others) != place
+        assert not killed.exists() and not file.with_name(f"{file.name}.tmp").exists()
+    os.close(handle)
+    with opened(file, write=True):
+        pass
+    assert {path.suffix for path in file.parent.iterdir()} == {".duckdb", ".lock"}
 
 
 @pytest.mark.long

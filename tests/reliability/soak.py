@@ -48,17 +48,19 @@ ALLOWED = {"MiB": 60.0, "handles": 6.0, "processes": 1.0, "threads": 2.0}
 
 @dataclass
 class Watched:
-    """What a process and those below it held, round by round."""
+    """What a process and those below it held, round by round; but for another that is watched itself."""
 
     name: str
     pid: int
+    without: int = 0
     seconds: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in QUANTITIES})
 
     def look(self, since: float) -> None:
         """Look once."""
         process = psutil.Process(self.pid)
-        family = [process, *process.children(recursive=True)]
+        own = [one for one in process.children() if one.pid != self.without]
+        family = [process, *own, *(below for one in own for below in one.children(recursive=True))]
         self.seconds.append(time.monotonic() - since)
         self.values["MiB"].append(sum(one.memory_info().rss for one in family) / 2**20)
         self.values["handles"].append(sum(one.num_fds() for one in family))
@@ -182,7 +184,7 @@ def soak(folder: Path, *, minutes: float, seed: int, told: Callable[[dict[str, A
     in_this_process(shown)
     since = time.monotonic()
     with dashboard(shown) as (pid, address):
-        watched = [Watched("launcher", os.getpid()), Watched("dashboard", pid)]
+        watched = [Watched("launcher", os.getpid(), without=pid), Watched("dashboard", pid)]
         while time.monotonic() - since < 60 * minutes:
             rounds += 1
             with tempfile.TemporaryDirectory(dir=folder) as place:

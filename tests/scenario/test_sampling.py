@@ -27,6 +27,11 @@ def test_a_sobol_sequence_fills_every_part_of_a_range_once():
         assert all(low <= one[place] <= high for one in found)
 
 
+def test_a_range_as_wide_as_numbers_go_is_filled_in_the_logarithm():
+    found = [math.log10(one) for (one,) in drawn({"a": Range(low=1e-300, high=1e300, log=True)}, Sample(count=64))]
+    assert len({int((one + 300) / 600 * 64 + 1e-4) for one in found}) >= 62
+
+
 def test_random_draws_are_of_the_range_and_each_choice_is_as_likely():
     domains = {"a": Range(low=1, high=4), "b": Range(low=1, high=1000, log=True), "c": ("x", "y", None)}
     domains["d"] = Range(low=0.0, high=1.0)  # so that none comes out twice
@@ -72,7 +77,11 @@ def test_regimes_of_the_same_range_get_the_same_settings():
         (["training.1.epsilon=1..8"], "is given a range"),
         (["training.1.epsilon=8..1", "sample=4"], "the smaller first"),
         (["training.1.epsilon=0..1:log", "sample=4"], "only positive"),
-        (["training.1.epsilon=1..1e999", "sample=4"], "the smaller first"),
+        (["training.1.epsilon=1..1e999", "sample=4"], "1e999 is no end of a range"),
+        (["training.1.epsilon=1e-400..1:log", "sample=4"], "1e-400 is no end of a range"),
+        (["training.1.epsilon=1..1" + "0" * 400, "sample=4"], "at most 15 digits"),
+        (["training.1.epsilon=1..1" + "0" * 5000, "sample=4"], "at most 15 digits"),
+        (["training.1.epsilon=1" + "0" * 5000], "training.1.epsilon"),
         (["training.0.epsilon=1..8", "sample=4"], "no field of Plain"),
         (["training.1.epsilon=1..8", "training.*.epsilon=1,2", "sample=4"], "two grids"),
         (["sample=4"], "nothing to draw from"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from trustml.cli.output import (
     reading_told,
     root_option,
 )
+from trustml.errors import UsageError, printable
 
 
 @click.command("query", short_help="Ask all runs of a folder in SQL.")
@@ -34,6 +37,8 @@ def command(sql: str, root: Path, most: int, as_json: bool, file: Path | None) -
     from trustml.compare.indexed import query
 
     found = query(root, sql, most=most, told=reading_told())
+    if as_json:
+        _require_own_names(found.columns)
     with data_stream(file) as stream:
         if as_json:
             rows = [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
@@ -42,6 +47,13 @@ def command(sql: str, root: Path, most: int, as_json: bool, file: Path | None) -
         print_columns(console(stream), found.columns, [[_shown(cell) for cell in row] for row in found.rows])
     if found.more:
         click.echo(f"there are more than {most} rows; --most gives more of them", err=True)
+
+
+def _require_own_names(columns: Sequence[str]) -> None:
+    """A row of JSON has each name once."""
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        named = ", ".join(map(printable, twice))
+        raise UsageError(f"--json: several columns are called {named}; name them apart with AS")
 
 
 def _plain(cell: Any) -> Any:

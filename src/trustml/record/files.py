@@ -24,8 +24,13 @@ from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_member
 from trustml.errors import RecordError
 from trustml.processes import require_wanted
 
-_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
-"""Names as `replacing` makes them; nothing else in a run is named so."""
+_MARK = ".trustml-half-written."
+_HALF_WRITTEN = re.compile(re.escape(_MARK) + r"[a-z0-9_]{8}")
+"""Names as `replacing` makes them; nobody else names a file so."""
+_OF_OLD = re.compile(r"\.[^/]+\.(?:json|jsonl|npz|safetensors)\.(?=[a-z_]*\d)[a-z0-9_]{8}")
+"""Names as it made them once. Users name files of theirs so, too, but none that nobody else may read below these."""
+_OURS = ("jobs", "private")
+_BEFORE = 0o600  # mode of a file until it takes its place
 
 
 def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
@@ -42,7 +47,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """
     require_wanted()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_MARK)
     try:
         with os.fdopen(handle, "wb") as stream:
             with contextlib.suppress(OSError):  # some network disks have no locks
@@ -62,10 +67,16 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
 def remove_half_written(folder: Path) -> None:
     """Remove files below `folder` whose writer was killed: nobody holds them, and they took nothing's place."""
     for place, _, names in os.walk(folder):
-        for name in filter(_HALF_WRITTEN.fullmatch, names):
+        ours = any(part in _OURS for part in Path(place).relative_to(folder).parts[:1])
+        for name in names:
+            old = ours and _OF_OLD.fullmatch(name) is not None
+            if not old and not _HALF_WRITTEN.fullmatch(name):
+                continue
             with contextlib.suppress(OSError):
                 handle = os.open(os.path.join(place, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 with open(handle, "rb") as stream:
+                    if old and stat.S_IMODE(os.fstat(handle).st_mode) != _BEFORE:
+                        continue
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(os.path.join(place, name))
 

@@ -2,8 +2,8 @@
 
 It is a DuckDB file in the user's folder for caches, never in the folder of runs: a database that came with somebody's
 runs would be read by code that trusts it. It can be deleted at any time and is made again. An entry holds for as long
-as the record's file is the same one, by inode, size and time of writing. Whoever finds entries that are behind reads
-those records, and writes them into the index where nobody else has it open: no answer depends on that.
+as the record's file is the same one, by inode, size, time of writing and time of any change. Whoever finds entries that
+are behind reads those records, and writes them into the index where nobody else has it open: no answer depends on that.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +37,7 @@ FEWEST = 500
 """Runs below which their records are read as quickly as an index."""
 _LAYOUT = 1
 _PATIENCE = 0.5  # seconds for a lock, where records can be read instead
-_MOST_MEMORY = "2GiB"
+_MOST_MEMORY, _MOST_SPILT = "2GiB", "8GiB"
 _CLOSED = {
     "enable_external_access": False,  # no file, no network, no other database
     "python_enable_replacements": False,  # a name in a query is never a variable of this program
@@ -43,8 +45,12 @@ _CLOSED = {
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
     "memory_limit": _MOST_MEMORY,
+    "max_temp_directory_size": _MOST_SPILT,
     "lock_configuration": True,
 }
+_OF_PROCESS = secrets.token_hex(4)  # processes of two containers may have one number
+_TRIES = 3
+_INTERRUPTED = ("Query interrupted",)  # so DuckDB tells of Ctrl-C, by no type of its own
 HEADS = "heads"
 
 
@@ -109,7 +115,7 @@ def _facts(path: str | Path) -> str:
         facts = os.stat(path)
     except OSError:
         return "-"
-    return f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
+    return f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}"  # the last cannot be put back
 
 
 def _read(run: RunDirectory) -> ListedRun | None:
@@ -202,8 +208,8 @@ def opened(file: Path, *, write: bool, patience: float = _PATIENCE) -> Iterator[
         import duckdb
     except ImportError:
         raise IndexUnavailableError("DuckDB is not installed; pip install 'trustml[index]'") from None
-    with locked(file.with_suffix(".lock"), alone=write, patience=patience):
-        connection = _connected(file, write=write)
+    with locked(file.with_suffix(".lock"), alone=write, patience=patience), _spilling(file) as spilt:
+        connection = _connected(file, write=write, spilt=spilt)
         try:
             if write:
                 connection.execute("BEGIN")
@@ -213,18 +219,68 @@ def opened(file: Path, *, write: bool, patience: float = _PATIENCE) -> Iterator[
         except duckdb.Error as error:  # damaged, or the disk is full: it is made anew
             remove(file)
             raise IndexUnavailableError(f"{file}: {str(error).splitlines()[0]}; it is made anew next time") from None
+        except RuntimeError as error:
+            if error.args == _INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             if connection is not None:
                 connection.close()
 
 
-def _connected(file: Path, *, write: bool) -> Any:
+@contextmanager
+def _spilling(file: Path) -> Iterator[Path]:
+    """Give this process's folder for what a query has no memory for; those of processes that were killed are removed.
+
+    One for the process: DuckDB opens a file a second time only as it did the first time.
+    """
+    shutil.rmtree(file.with_name(f"{file.name}.tmp"), ignore_errors=True)  # where DuckDB puts it unasked
+    mark = f"{file.stem}.spilt."
+    for left in file.parent.glob(f"{mark}*"):
+        _remove_unheld(left)
+    folder = file.with_name(f"{mark}{os.getpid()}-{_OF_PROCESS}")
+    with ExitStack() as held:
+        for _ in range(_TRIES):  # another thread may be removing it
+            with suppress(OSError):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                held.enter_context(_held(folder, alone=False))
+                break
+        try:
+            yield folder
+        finally:
+            held.close()
+            _remove_unheld(folder)
+
+
+def _remove_unheld(folder: Path) -> None:
+    with suppress(OSError), _held(folder, alone=True):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Hold a folder's own lock, as its users do for as long as they live.
+
+    Raises
+    ------
+    OSError
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _connected(file: Path, *, write: bool, spilt: Path) -> Any:
     import duckdb
 
+    config = {**_CLOSED, "temp_directory": str(spilt)}
     if not write and not file.exists():
         return None
     try:
-        connection = duckdb.connect(str(file), read_only=not write, config=_CLOSED)
+        connection = duckdb.connect(str(file), read_only=not write, config=config)
         if _is_current(connection):
             return connection
         connection.close()
@@ -235,7 +291,7 @@ def _connected(file: Path, *, write: bool) -> Any:
         return None
     remove(file)
     try:
-        connection = duckdb.connect(str(file), config=_CLOSED)
+        connection = duckdb.connect(str(file), config=config)
         connection.execute("CREATE SCHEMA kept")
         connection.execute("CREATE TABLE kept.about AS SELECT ?::VARCHAR AS made_by", [_maker()])
     except duckdb.Error as error:

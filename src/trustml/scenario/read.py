@@ -19,7 +19,7 @@ from trustml.scenario.check import check_backends
 from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.ready import near_file
-from trustml.scenario.sampling import Domain, Sample, range_of, sample_of
+from trustml.scenario.sampling import NO_TOML, Domain, Sample, range_of, sample_of
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
@@ -309,13 +309,13 @@ def _read_toml(path: Path) -> PlainData:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such scenario file; {near_file(path) or 'check the path'}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (*NO_TOML, OSError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error}); fix it") from None
 
 
 def _step(place: Any, key: str, path: str) -> Any:
     if isinstance(place, list):
-        if not key.isdigit() or int(key) >= len(place):
+        if not (key.isascii() and key.isdigit() and len(key) < 10) or int(key) >= len(place):
             raise ScenarioError(path, f"there is no item {key} among {len(place)}", fix=f"use 0 to {len(place) - 1}")
         return place[int(key)]
     if isinstance(place, dict):
@@ -328,7 +328,7 @@ def _step(place: Any, key: str, path: str) -> Any:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except NO_TOML:
         return None if text in {"none", "null"} else text
 
 

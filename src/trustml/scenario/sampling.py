@@ -12,8 +12,13 @@ import msgspec
 from trustml.errors import UsageError
 
 MOST_DRAWN = 4096
+NO_TOML = (ValueError, RecursionError)
+"""What reading TOML raises: also for a whole number of thousands of digits, and for lists within lists without end."""
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?")
+_MOST_DIGITS = 15  # of a whole number: a float holds each of those
+_LONGEST = 40  # characters of a number
+_LARGEST = 1e300  # and the reciprocal of the smallest: what is computed of both ends has room
 _DIGITS = 6  # significant ones of a drawn number: a setting is to be read, and written again
 
 
@@ -83,16 +88,24 @@ def range_of(override: str) -> tuple[str, Range] | None:
     found = _RANGE.fullmatch(text.strip())
     if found is None or not path.strip().startswith("training."):
         return None
-    low, high = _number(found[1]), _number(found[2])
-    if not low < high or not math.isfinite(high - low):
+    low, high = (_number(end, override=override) for end in found.group(1, 2))
+    if not low < high:
         raise UsageError(f"{override}: its lower end is not below its upper one; write 0.01..1, the smaller first")
     if found[3] and low <= 0:
         raise UsageError(f"{override}: only positive numbers have logarithms; begin above 0, or leave :log out")
     return path.strip(), Range(low=low, high=high, log=bool(found[3]))
 
 
-def _number(text: str) -> float | int:
-    return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+def _number(text: str, *, override: str) -> float | int:
+    whole = re.fullmatch(r"[-+]?0*(\d+)", text)
+    if len(text) <= _LONGEST and (whole is None or len(whole[1]) <= _MOST_DIGITS):
+        value = float(text)
+        if 1 / _LARGEST <= abs(value) <= _LARGEST or not re.search("[1-9]", re.split("[eE]", text)[0]):
+            return value if whole is None else int(text)
+    shown = text if len(text) <= _LONGEST else f"{text[:10]}..."
+    whole_ones, others = f"a whole number of at most {_MOST_DIGITS} digits", f"{1 / _LARGEST:g} to {_LARGEST:g}"
+    field = override.partition("=")[0].strip()
+    raise UsageError(f"{field}: {shown} is no end of a range; write {whole_ones}, or another from {others}")
 
 
 def drawn(domains: Mapping[str, Domain], sample: Sample) -> list[tuple[float | int | str | bool | None, ...]]:
@@ -122,7 +135,10 @@ def _value(domain: Domain, at: float) -> float | int | str | bool | None:
     whole = isinstance(low, int) and isinstance(high, int)
     if whole:
         low, high = (low, high + 1) if not domain.log else (low - 0.5, high + 0.5)  # each whole number has its share
-    value = low * (high / low) ** at if domain.log else low + (high - low) * at
+    if domain.log:  # by logarithms throughout: the quotient of the ends may be no number
+        value = math.exp(math.log(low) + (math.log(high) - math.log(low)) * at)
+    else:
+        value = low + (high - low) * at
     if whole:
         rounded = math.floor(value) if not domain.log else round(value)
         return int(min(max(rounded, domain.low), domain.high))

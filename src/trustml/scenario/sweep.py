@@ -11,7 +11,7 @@ import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.scenario.problems import PlainData, nearest
-from trustml.scenario.sampling import Domain, Range, Sample, drawn, range_of
+from trustml.scenario.sampling import NO_TOML, Domain, Range, Sample, drawn, range_of
 
 SweptValue: TypeAlias = float | int | str | bool | None
 MOST_REGIMES = 256
@@ -48,7 +48,7 @@ def several_values(override: str) -> tuple[str, tuple[SweptValue, ...]] | None:
         return None
     try:
         values = tomllib.loads(f"value = [{text}]")["value"]
-    except tomllib.TOMLDecodeError:
+    except NO_TOML:
         return None
     return (path.strip(), tuple(values)) if len(values) > 1 else None
 
@@ -78,7 +78,7 @@ def grid_override(grid: str) -> str:
 def _is_toml(text: str) -> bool:
     try:
         tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except NO_TOML:
         return False
     return True
 
