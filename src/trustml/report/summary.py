@@ -161,11 +161,11 @@ def _remembered(table: pd.DataFrame) -> list[str]:
     parts = []
     for measure in dict.fromkeys(rows.measure):
         own = rows[(rows.measure == measure) & (rows.p_value.notna())]
-        leaking = dict.fromkeys(own[own.verdict == "above guessing"].regime.astype(str))
-        rest = [regime for regime in dict.fromkeys(own.regime.astype(str)) if regime not in leaking]
+        verdicts = (own.verdict == "above guessing").groupby(own.regime, sort=False).any()
+        leaking, rest = ([str(name) for name, one in verdicts.items() if one == leaks] for leaks in (True, False))
         head = MEASURES[measure].title
         if leaking:
-            parts.append(f"{head}: more of what {listed(list(leaking))} trained on than of what they did not")
+            parts.append(f"{head}: more of what {listed(leaking)} trained on than of what they did not")
         if rest:
             parts.append(f"{head}: nothing is shown of {listed(rest)}")
     return parts
