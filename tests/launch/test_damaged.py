@@ -260,7 +260,9 @@ def test_a_resume_that_is_killed_while_planning_can_be_resumed(interrupted, copy
 
 
 def test_a_resume_removes_what_a_killed_writer_left_and_an_audit_of_what_the_run_was(interrupted, copy):
-    left = [copy.path / name for name in (".manifest.json.a1b2c3d4", "private/plans/.x.npz.________")]
+    left = [
+        copy.path / name for name in (".trustml-half-written.a1b2c3d4", "private/plans/.trustml-half-written.________")
+    ]
     audited = [copy.path / name for name in ("audit.json", "audit.html")]
     for path in (*left, *audited):
         path.write_bytes(b"{")
