@@ -72,7 +72,7 @@ def components(environment: str, lock: dict[str, dict[str, Any]]) -> tuple[list[
         reference = purl(name, one["version"])
         files = {
             "type": "distribution",
-            "url": f"https://pypi.org/project/{name}/{one['version']}/",
+            "url": reference,
             "hashes": [{"alg": "SHA-256", "content": content} for content in sorted(one["hashes"])],
         }
         listed.append(
