@@ -83,7 +83,7 @@ class AskedScores:
     def of_coalitions(self, sets: Bools) -> Doubles:
         """See :class:`VariantScores`."""
 
-        def make(rows: slice, part: slice) -> Floats:
+        def make(part: slice, rows: slice) -> Floats:
             there = (sets[rows, part] if len(sets) > 1 else sets[:, part])[:, :, self.features]
             return np.where(there, self.inputs[rows, None], self.baseline[rows, None])
 
@@ -93,14 +93,14 @@ class AskedScores:
         """See :class:`VariantScores`."""
         return self._scores(
             len(masks),
-            lambda rows, part: np.where(masks[None, part], self.baseline[rows, None], self.inputs[rows, None]),
+            lambda part, rows: np.where(masks[None, part], self.baseline[rows, None], self.inputs[rows, None]),
         )
 
     def of_orders(self, orders: Ints) -> Doubles:
         """See :class:`VariantScores`."""
         numbers = np.arange(len(orders)).reshape(-1, *[1] * self.features.ndim)
 
-        def make(rows: slice, part: slice) -> Floats:
+        def make(part: slice, rows: slice) -> Floats:
             others = self.inputs[orders[part, rows]].swapaxes(0, 1)
             return np.where(self.features == numbers[part], others, self.inputs[rows, None])
 
@@ -112,14 +112,10 @@ class AskedScores:
         together = max(1, _ENTRIES // max(1, self.inputs[0].size))
         for start in range(0, variants, together):
             count = min(together, variants - start)
-            some = functools.partial(_make_some, make, slice(start, start + count))
+            some = functools.partial(make, slice(start, start + count))
             asked = score_variants(self._predict, targets=self._targets, variants=count, make=some)
             found.append(asked.logits)
         return np.concatenate(found, axis=1)
-
-
-def _make_some(make: Callable[[slice, slice], Floats], part: slice, rows: slice) -> Floats:
-    return make(rows, part)
 
 
 def feature_ablation(asked: VariantScores, method: m.FeatureAblation) -> Floats:

@@ -185,7 +185,7 @@ def _explanation(
 ) -> Explanation:
     outputs = subject.outputs(arrays.inputs)
     targets = targets_of(target, outputs)
-    found, library = subject.attributions(method, arrays, targets, seed=seed, rows=rows)
+    found, library = subject.attributions(method, arrays, targets, outputs=outputs.shape[1], seed=seed, rows=rows)
     based, at = m.baseline_of(method) is not None, np.arange(len(targets))
     return Explanation(
         attributions=subject.outside(found.get("completed", found["native"]), method),

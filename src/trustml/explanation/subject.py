@@ -75,13 +75,13 @@ class Subject:
         return found.reshape(len(inputs), -1)
 
     def attributions(
-        self, method: m.Method, prepared: Prepared, targets: Ints, *, seed: int, rows: int
+        self, method: m.Method, prepared: Prepared, targets: Ints, *, outputs: int, seed: int, rows: int
     ) -> tuple[Attributions, str]:
         """Attributions by variant, and whose code computed them."""
         if self.lend is None:
-            return {"native": self._by_asking(method, prepared, targets, seed=seed)}, OURS
-        shape, most = prepared.inputs.shape[1:], int(self.outputs(prepared.inputs[:1]).shape[1])
-        with self.lend(shape, most) as model:
+            return {"native": self._by_asking(method, prepared, targets, outputs=outputs, seed=seed)}, OURS
+        shape = prepared.inputs.shape[1:]
+        with self.lend(shape, outputs) as model:
             if why := why_unfit(method, model.architecture, shape):
                 own = native_of(model.architecture) is not None and METHODS[type(method)].needs == "layers"
                 way = ", or give the result of trustml.import_model" if own else ""
@@ -104,14 +104,13 @@ class Subject:
                 raise UsageError(f"method: {method.title} on {self.backend}: {error}") from None
             return found, library_of(self.backend, method)
 
-    def _by_asking(self, method: m.Method, prepared: Prepared, targets: Ints, *, seed: int) -> Floats:
+    def _by_asking(self, method: m.Method, prepared: Prepared, targets: Ints, *, outputs: int, seed: int) -> Floats:
         by_asking = METHODS[type(method)].by_asking
         if by_asking is None:
             names = ", ".join(kind.__name__ for kind, entry in METHODS.items() if entry.by_asking is not None)
             needs = "gradients" if METHODS[type(method)].needs == "gradients" else "more than outputs"
             raise UsageError(f"method: {method.title} needs {needs}, and {self.only_asked}; use one of {names}")
-        outputs = self.outputs(prepared.inputs[:1]).shape[1:]
-        with lending(OURS, Lent(make=lambda: None), outputs=outputs) as architecture:
+        with lending(OURS, Lent(make=lambda: None), outputs=(outputs,)) as architecture:
             if why := why_unfit(method, architecture, prepared.inputs.shape[1:]):
                 raise UsageError(f"method: {method.title} {why}")
         scores = AskedScores(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from trustml.attacks.attributes import Guessed, guessed, imputer
 from trustml.attacks.exposure import Exposure, exposure_of
-from trustml.attacks.extraction import extracted
+from trustml.attacks.extraction import Extracted, extracted
 from trustml.errors import DataError
 from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
@@ -112,37 +112,57 @@ def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extr
     def nothing(about: About) -> list[Row]:
         return [evidence.row(EXTRACTION, None, record=record, subject=subject, n=0, about=about)]
 
-    if record.status != "ok":
-        return nothing(absent(f"training ended {record.status}: {record.reason}"))
-    if not job.extracted or not evidence.run.file(job.extracted).is_file():
-        return nothing(absent(_NOT_AT_HAND, not_at_hand=True))
+    if (why := _why_not_asked(evidence, record, job.extracted)) is not None:
+        return nothing(why)
     arrays = evidence.run.arrays(job.extracted)
     try:
         found = extracted(arrays["train_right"], arrays["test_right"], length=wanted.length)
     except DataError as error:
         return nothing(absent(str(error)))
+    return [_beside(evidence, record, EXTRACTION, subject, found, confidence=wanted.confidence)]
+
+
+def _why_not_asked(evidence: Evidence, record: JobRecord, file: str) -> About | None:
+    """Why a model has no answers to look at; None where it has."""
+    if record.status != "ok":
+        return absent(f"training ended {record.status}: {record.reason}")
+    if not file or not evidence.run.file(file).is_file():
+        return absent(_NOT_AT_HAND, not_at_hand=True)
+    return None
+
+
+def _beside(
+    evidence: Evidence,
+    record: JobRecord,
+    measure: str,
+    subject: str,
+    found: Extracted | Guessed,
+    *,
+    confidence: float,
+    facts: Facts | None = None,
+) -> Row:
+    """Share of what was trained on, beside that of what was not."""
     own, others = found.members, found.others
     assert own.low is not None and own.high is not None and others.value is not None
-    return [
-        evidence.row(
-            EXTRACTION,
-            own.value,
-            record=record,
-            subject=subject,
-            n=own.n,
-            interval=(own.low, own.high),
-            about=About(
-                verdict=_verdict(found.p_value, wanted.confidence),
-                pair="members and held-out",
-                first="members",
-                second="held-out",
-                p_value=found.p_value,
-                confidence=own.confidence,
-                interval="clopper-pearson",
-                facts={"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note},
-            ),
-        )
-    ]
+    told: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
+    return evidence.row(
+        measure,
+        own.value,
+        record=record,
+        subject=subject,
+        n=own.n,
+        interval=(own.low, own.high),
+        about=About(
+            verdict=_verdict(found.p_value, confidence),
+            pair="members and held-out",
+            first="members",
+            second="held-out",
+            p_value=found.p_value,
+            confidence=own.confidence,
+            interval="clopper-pearson",
+            facts=told | (facts or {}),
+        ),
+    )
 
 
 def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: AttributeInference) -> list[Row]:
@@ -151,24 +171,21 @@ def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: At
     def nothing(column: str, about: About) -> Row:
         return evidence.row(GUESSED, None, record=record, subject=column, n=0, about=about)
 
-    if record.status != "ok":
-        why = absent(f"training ended {record.status}: {record.reason}")
-    elif not job.attributed or not evidence.run.file(job.attributed).is_file():
-        why = absent(_NOT_AT_HAND, not_at_hand=True)
-    else:
-        arrays = evidence.run.arrays(job.attributed)
-        places = evidence.run.arrays(job.attribute_values)
-        kind = 1 - (1 - wanted.confidence) / len(wanted.columns)
-        found = []
-        for number, column in enumerate(wanted.columns):
-            try:
-                one = _guessed(arrays, places[f"places.{number}"], number, evidence.once(_imputers))
-            except DataError as error:
-                found.append(nothing(column, absent(str(error))))
-                continue
-            found.append(_column_row(evidence, record, column, one, confidence=kind))
-        return found
-    return [nothing(column, why) for column in wanted.columns]
+    if (why := _why_not_asked(evidence, record, job.attributed)) is not None:
+        return [nothing(column, why) for column in wanted.columns]
+    arrays = evidence.run.arrays(job.attributed)
+    places = evidence.run.arrays(job.attribute_values)
+    each = 1 - (1 - wanted.confidence) / len(wanted.columns)
+    rows = []
+    for number, column in enumerate(wanted.columns):
+        try:
+            found = _guessed(arrays, places[f"places.{number}"], number, evidence.once(_imputers))
+        except DataError as error:
+            rows.append(nothing(column, absent(str(error))))
+            continue
+        facts = _without_the_model(evidence, record, found)
+        rows.append(_beside(evidence, record, GUESSED, column, found, confidence=each, facts=facts))
+    return rows
 
 
 def _guessed(
@@ -202,36 +219,17 @@ def _imputers(evidence: Evidence) -> dict[int, Callable[[Any], npt.NDArray[np.in
     return {}
 
 
-def _column_row(evidence: Evidence, record: JobRecord, column: str, found: Guessed, *, confidence: float) -> Row:
-    own, others = found.members, found.others
-    assert own.low is not None and own.high is not None and others.value is not None
-    facts: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
-    imputed = found.imputed
+def _without_the_model(evidence: Evidence, record: JobRecord, found: Guessed) -> Facts:
+    """What is guessed of the same rows without the model, and the most that its epsilon allows beyond that."""
+    imputed, others = found.imputed, found.others
     assert imputed.value is not None and imputed.high is not None and others.high is not None
-    facts |= {"imputed": imputed.value, "commonest": found.commonest, "values": found.values}
+    facts: Facts = {"imputed": imputed.value, "commonest": found.commonest, "values": found.values}
     for stated in evidence.once(privacy_statements):
         if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
             chance = max(imputed.high, others.high, found.commonest)
             facts["guessed_without"] = chance
             facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
-    return evidence.row(
-        GUESSED,
-        own.value,
-        record=record,
-        subject=column,
-        n=own.n,
-        interval=(own.low, own.high),
-        about=About(
-            verdict=_verdict(found.p_value, confidence),
-            pair="members and held-out",
-            first="members",
-            second="held-out",
-            p_value=found.p_value,
-            confidence=own.confidence,
-            interval="clopper-pearson",
-            facts=facts,
-        ),
-    )
+    return facts
 
 
 def _verdict(p_value: float, confidence: float) -> Verdict:
