@@ -182,7 +182,7 @@ def test_what_inputs_cannot_hold_is_no_baseline():
     def total(inputs):
         return inputs.sum(1, keepdims=True)
 
-    for given, baseline in ((rows, [38.6, 5.9]), (rows.astype(np.uint8), -1)):
+    for given, baseline in ((rows, [38.6, 5.9]), (rows.astype(np.uint8), -1), (rows.astype(np.uint8), 300)):
         with pytest.raises(trustml.UsageError, match="cannot hold it; give inputs as floats"):
             trustml.explain(total, given, method="FeatureAblation", baseline=baseline)
     found = trustml.explain(total, rows.astype(float), method="FeatureAblation", baseline=[38.6, 5.9])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from trustml.attacks.attributes import guessed
 from trustml.auditing import run_audit
 from trustml.backends.table import load_backend
 from trustml.compare.table import table_of
@@ -54,7 +57,7 @@ def scenario(folder, **attributes):
 
 
 @pytest.mark.jax
-def test_columns_are_guessed_of_rows_that_are_known_by_heart(tmp_path):
+def test_columns_are_guessed_of_rows_that_are_known_by_heart(tmp_path, monkeypatch):
     run = prepare_run(scenario(tmp_path), root=tmp_path)
     backend = load_backend("jax")
     device = backend.open_device("cpu", 1)
@@ -78,6 +81,12 @@ def test_columns_are_guessed_of_rows_that_are_known_by_heart(tmp_path):
     found = list(run_audit._remembered(rows))
     assert found[0].severity == "risk"
     assert len({one.id for one in found}) == 4
+    few = guessed(*[(np.zeros((40, 2)), np.zeros(40, np.int64))] * 2, known=np.zeros(9, int), imputed=np.zeros(40, int))
+    for p_value, verdict in ((0.006, "not above guessing"), (0.004, "above guessing")):  # 0.01 for both columns
+        one = dataclasses.replace(few, p_value=p_value)
+        monkeypatch.setattr(remembered, "_guessed", lambda *arguments, one=one: one)
+        asked = remembered._of_columns(evidence, replace(record, status="ok"), job, job.attributes)
+        assert [row.verdict for row in asked] == [verdict] * 2
     told = _remembered(table_of([known, replace(nothing[0], verdict="not above guessing")]))
     assert told == [
         "guessed column: more of what learns trained on than of what they did not",
