@@ -24,6 +24,7 @@ from trustml.compare.table import read_measures
 from trustml.conformance import StepSettings, check_step
 from trustml.errors import ScenarioError, UsageError
 from trustml.frameworks.table import GROUP, backend_names, entry_of, is_known
+from trustml.launch.added import added_variables
 from trustml.launch.environments import find_environment, probe
 from trustml.models.layers import Architecture, Flatten
 from trustml.models.shapes import weight_shapes
@@ -86,7 +87,7 @@ def test_it_is_there_beside_ours(installed):
     assert backend_names() == ("torch", "jax", "tensorflow", "numpy")
     environment = find_environment("numpy")
     assert environment.python == Path(sys.executable)
-    assert environment.variables == {"PYTHONPATH": str(FOLDER)}
+    assert environment.variables == added_variables() | {"PYTHONPATH": str(FOLDER)}
     found = probe(environment)
     assert (found.versions, found.devices, found.problem) == ({"numpy": np.__version__}, ("cpu",), "")
     scale = backend_colour(backend_names()).to_dict()["scale"]
