@@ -166,7 +166,7 @@ def _figures(models: list[dict[str, Any]]) -> str:
 
 def _parts(one: dict[str, Any]) -> str:
     parts = one.get("parts", 1)
-    return f", in {parts} parts, the first of which were interrupted and all of which count" if parts > 1 else ""
+    return f", in {parts} parts: what was interrupted and done again counts twice" if parts > 1 else ""
 
 
 def main() -> None:
