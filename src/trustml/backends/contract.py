@@ -19,6 +19,7 @@ from trustml.backends.settings import (
     Clipped,
     EngineChoice,
     FederatedSettings,
+    InversionSettings,
     PrivateSettings,
     RoundOutcome,
     StockSettings,
@@ -385,6 +386,8 @@ class Backend:
         The model as users of the framework hold it, in evaluation mode.
     own : callable, optional
         Builds a network of somebody's own code once for each seed, and tries it on random inputs of a shape.
+    invert : callable, optional
+        Inputs whose gradients are as like given ones as they come.
     """
 
     open_device: Callable[[str, int], Device]
@@ -397,3 +400,4 @@ class Backend:
     explain: Callable[[ExplainRequest], Attributions]
     native: Callable[[Model], Any] | None = None
     own: Callable[[NativeModule, tuple[int, ...], Sequence[int]], OwnNetwork] | None = None
+    invert: Callable[[Model, InversionSettings], Floats] | None = None

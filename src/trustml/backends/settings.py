@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GRU,
@@ -24,6 +25,7 @@ from trustml.models.token_layers import (
     Embedding,
     Unembedding,
 )
+from trustml.models.weights import Weights
 from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.federated import FederatedRegime, IndependentNoise, NoiseMechanism
@@ -286,3 +288,30 @@ class RoundOutcome:
 
     update_norm: float | None = None
     left_out: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionSettings:
+    """Gradients of somebody's mean loss, of which the inputs are to be made again (Geiping et al. 2020).
+
+    Attributes
+    ----------
+    gradients : dict of str to float32 array of shape (k, *shape)
+        Of k batches; their lengths do not matter.
+    labels : array of shape (k, r) or (k, r, ...)
+    start : float32 array of shape (k, r, *x)
+    low, high : float32 array of shape (*x)
+        Between which inputs lie.
+    steps : int
+        Of Adam by the sign of the slope.
+    total_variation : float
+        Weight of the mean difference of neighbouring pixels.
+    """
+
+    gradients: Weights
+    labels: LabelArray
+    start: Floats
+    low: Floats
+    high: Floats
+    steps: int
+    total_variation: float

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -29,7 +29,7 @@ from trustml.data.preparation import preparation_notes
 from trustml.data.slices import slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.data.token_ids import check_token_ids
-from trustml.launch.attacks import attribute_arrays, write_attack_inputs
+from trustml.launch.attacks import attribute_arrays, population_arrays, write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.own_network import look_at_model
@@ -41,9 +41,9 @@ from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
     ExplainJob,
-    GameJob,
     Job,
     Mechanism,
+    ReconstructionJob,
     ShadowJob,
     TrainJob,
     clients_file,
@@ -126,6 +126,7 @@ def plan_run(scenario: Scenario) -> Planned:
     check_token_ids(scenario.model, dataset)
     slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     attributes = attribute_arrays(scenario, dataset)
+    population_arrays(scenario, dataset)
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
@@ -382,19 +383,18 @@ def _write_inputs(run: RunDirectory, planned: Planned) -> dict[str, str]:
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:
     regime, seed, explained = "-", -1, ""
-    kind: JobKind
+    kind = cast(JobKind, type(job).__struct_config__.tag)
     match job:
         case TrainJob():
-            kind, regime, seed = "train", job.regime.title, job.seed
-        case ExplainJob():
+            regime, seed = job.regime.title, job.seed
+        case ExplainJob() | ReconstructionJob():
             subject = next(train for train in expansion.train if train.id == job.subject)
-            kind, regime, seed, explained = "explain", subject.regime.title, subject.seed, subject.id
+            regime, seed = subject.regime.title, subject.seed
+            explained = subject.id if isinstance(job, ExplainJob) else ""
         case ShadowJob():
-            kind, regime = "shadow", job.regime.title
+            regime = job.regime.title
         case CanaryJob():
-            kind, regime, seed = "canary", job.training.regime.title, job.training.seed
-        case GameJob():
-            kind = "game"
+            regime, seed = job.training.regime.title, job.training.seed
     return JobRecord(
         id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job), subject=explained
     )

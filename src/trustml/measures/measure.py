@@ -1,6 +1,6 @@
 """The table of measures, asked by every reader.
 
-A new measure is an entry here, or in `explanation_table` or `performance_table`, and a function that gives its rows.
+A new measure is an entry here, or in one of the tables beside, and a function that gives its rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from trustml.measures.deployed_table import DEPLOYED_MEASURES
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.performance_table import PERFORMANCE_MEASURES
+from trustml.measures.remembered_table import REMEMBERED_MEASURES
 
 _private = partial(
     Measure,
@@ -50,13 +51,7 @@ _membership = partial(
     unit="1",
     better="lower",
 )
-_remembered = partial(
-    Measure,
-    family="remembered",
-    rows=("trustml.measures.remembered:remembered_rows",),
-    unit="bits",
-    better="lower",
-)
+
 
 # Figures of attacks stand in the order of the model card: the strongest, what was audited, then rates.
 MEASURES: dict[str, Measure] = {
@@ -338,37 +333,7 @@ MEASURES: dict[str, Measure] = {
         words="advantage, TPR minus FPR at a threshold chosen elsewhere (guessing: 0)",
         label="advantage",
     ),
-    "canary_exposure": _remembered(
-        title="exposure",
-        meaning="Exposure of canary sequences of random tokens that were trained on: log2 of the number of sequences "
-        "over the rank of their loss among 999 others (Carlini et al., USENIX Security 2019), mean; t-interval over "
-        "canaries and those others, without an upper end where ranks cannot tell it. Canaries "
-        "that a coin left out are the control: 1.44 where nothing is remembered.",
-        shown=("remembered", "audit"),
-    ),
-    "canary_exposure_largest": _remembered(
-        title="largest exposure",
-        meaning="Largest exposure of a canary sequence by a skew-normal law of the others' losses, where it fits "
-        "(Carlini et al. 2019), beside that of the canaries that were left out.",
-        shown=("remembered", "audit"),
-    ),
-    "extraction_rate": _remembered(
-        unit="1",
-        title="extracted",
-        meaning="Share of training texts that a model, always by its likeliest token, goes on with word for word "
-        "(Carlini et al., ICLR 2023); Clopper-Pearson 95 % interval; beside that of held-out texts, the control. "
-        "Copies count once, and texts that are in both sets are left out.",
-        shown=("remembered", "audit"),
-    ),
-    "attribute_inference_rate": _remembered(
-        unit="1",
-        title="guessed column",
-        meaning="Share of training rows whose value of a column is guessed by whoever has the model, the rest of the "
-        "row and its label: the value under which the label is likeliest, weighed by held-out rows (Fredrikson et al., "
-        "USENIX Security 2014; Yeom et al., CSF 2018); Clopper-Pearson 95 % interval. Beside it that of held-out rows, "
-        "the control, and beside what trees impute of the same rows without it. Numbers are guessed by intervals.",
-        shown=("remembered", "audit"),
-    ),
+    **REMEMBERED_MEASURES,
     **DEPLOYED_MEASURES,
 }
 """By name, in the order in which tables, cards and pages list them."""

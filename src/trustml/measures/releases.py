@@ -103,8 +103,10 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
 
 def _of_attacks(evidence: Evidence) -> list[Release]:
     attacks = evidence.manifest.scenario.get("attacks", {})
-    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes"))
-    if not tried and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
+    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes", "property_inference"))
+    if not tried and not any(
+        record.kind in ("shadow", "canary", "reconstruction") for record in evidence.manifest.jobs
+    ):
         return []
     why = (
         "ROC curves as counts, AUC, training accuracy, audited epsilon: they follow the training examples. Shadow "

@@ -219,6 +219,7 @@ RELEASED: tuple[Known, ...] = (
         "measures.parquet",
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
         "measure:canary_exposure* measure:extraction_rate measure:attribute_inference_rate "
+        "measure:reconstruction_* measure:model_inversion_likeness measure:property_inference_rate "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
     *_named(
