@@ -63,9 +63,10 @@ def reconstruct(job: ReconstructionJob, backend: Backend, *, at: JobContext) -> 
         owners = read_arrays(inside(at.root, job.clients))["owners"].astype(np.int64)
         chosen = choose(job.gradients, job.task, owners, train, held_out, generator=np.random.default_rng())
         at.progress.stage("attacking updates")
+        send = client_updates(job.regime, backend, model)
         for number, (name, known) in enumerate(weights.items()):
             with at.clock.stage(f"{name}_round"):
-                at_moment = _of_updates(job, job.gradients, backend, replace(model, weights=known), chosen)
+                at_moment = _of_updates(job, job.gradients, backend, replace(model, weights=known), send, chosen)
                 found |= {f"{name}.{key}": array for key, array in at_moment.items()}
             at.progress.step(number + 1, len(weights))
     if job.inversion is not None:
@@ -153,12 +154,11 @@ def _kinds(task: Task, train: Examples, held_out: Examples) -> tuple[Ints, Ints]
 
 
 def _of_updates(
-    job: ReconstructionJob, asked: GradientInversion, backend: Backend, model: Model, chosen: Chosen
+    job: ReconstructionJob, asked: GradientInversion, backend: Backend, model: Model, send: Send, chosen: Chosen
 ) -> Arrays:
     """Attack what clients send at these weights, and what comes of it with noise, where there is any."""
     assert isinstance(job.regime, FederatedSpec)
-    send = client_updates(job.regime, backend, model)
-    sent = send(chosen.updates)
+    sent = send(model.weights, chosen.updates)
     views = {"sent": sent}
     if job.noise_multiplier and isinstance(job.regime, DPFedAvg):
         views["noisy"] = noisy(sent, deviation=job.noise_multiplier * job.regime.clipping_norm)
@@ -175,41 +175,40 @@ def _of_updates(
             ]
             found |= _near(f"{view}.exact", made, chosen)
         if view == "noisy":
-            found[f"{view}.matched.correlation"] = _matched(send, updates, chosen)
+            found[f"{view}.matched.correlation"] = _matched(send, model.weights, updates, chosen)
         if asked.steps:
             made = list(_optimised(asked, backend, model, gradients, chosen))
             found |= _near(f"{view}.optimised", made, chosen)
     return found
 
 
-def client_updates(regime: FederatedSpec, backend: Backend, model: Model) -> Callable[[Examples], Weights]:
-    """Give what each client sends that has one of so many batches of rows, (k, r, *x).
+Send: TypeAlias = Callable[[Weights, Examples], Weights]
+"""From weights and batches of rows, (k, r, *x), to what each client sends that has one of them, (k, *shape)."""
+
+
+def client_updates(regime: FederatedSpec, backend: Backend, model: Model) -> Send:
+    """Give what clients send: compiled once, for any weights.
 
     By its own steps, clipped where the regime is private. The pull of FedProx is left out: it is nothing in the first
     step.
-
-    Returns
-    -------
-    callable
-        From batches to updates, (k, *shape).
     """
     optimizer, epochs, size = SGD(learning_rate=1.0), 1, 0
     if isinstance(regime, LocalSpec | DPFedAvg):
         optimizer, epochs, size = regime.client_optimizer, regime.local_epochs, regime.batch_size
     trainer = backend.plain(model, Plain(optimizer=optimizer), 0)
 
-    def of_client(inputs: Floats, labels: LabelArray) -> Weights:
-        trainer.restore(model.weights, {})
+    def of_client(weights: Weights, inputs: Floats, labels: LabelArray) -> Weights:
+        trainer.restore(weights, {})
         for _ in range(epochs):
             for start in range(0, len(inputs), size or len(inputs)):
                 batch = slice(start, start + (size or len(inputs)))
                 trainer.step(inputs[batch], labels[batch], learning_rate=optimizer.learning_rate)
-        update = {name: array - model.weights[name] for name, array in trainer.weights().items()}
+        update = {name: array - weights[name] for name, array in trainer.weights().items()}
         return clipped(update, norm=regime.clipping_norm) if isinstance(regime, DPFedAvg) else update
 
-    def of_all(rows: Examples) -> Weights:
-        found = [of_client(inputs, labels) for inputs, labels in zip(rows.inputs, rows.labels, strict=True)]
-        return {name: np.stack([update[name] for update in found]) for name in model.weights}
+    def of_all(weights: Weights, rows: Examples) -> Weights:
+        found = [of_client(weights, inputs, labels) for inputs, labels in zip(rows.inputs, rows.labels, strict=True)]
+        return {name: np.stack([update[name] for update in found]) for name in weights}
 
     return of_all
 
@@ -229,7 +228,7 @@ def noisy(updates: Weights, *, deviation: float) -> Weights:
     }
 
 
-def _matched(send: Callable[[Examples], Weights], seen: Weights, chosen: Chosen) -> npt.NDArray[np.float64]:
+def _matched(send: Send, weights: Weights, seen: Weights, chosen: Chosen) -> npt.NDArray[np.float64]:
     """Log-likelihood of what was seen under each of a few rows that it may be of, times the noise's variance.
 
     No attack on one round finds a row more often that is one of those (Hayes et al. 2023, section 3.3): it is what the
@@ -240,7 +239,7 @@ def _matched(send: Callable[[Examples], Weights], seen: Weights, chosen: Chosen)
     found = []
     for candidate in np.concatenate(columns, axis=1).swapaxes(0, 1):
         inputs = np.concatenate([candidate[:, None], rows[:, 1:]], axis=1)
-        told = send(Examples(inputs=inputs, labels=labels))
+        told = send(weights, Examples(inputs=inputs, labels=labels))
         products = [(seen[name] - told[name] / 2) * told[name].astype(np.float64) for name in told]
         found.append(sum(product.reshape(len(product), -1).sum(axis=1) for product in products))
     return np.stack(found, axis=1)
