@@ -346,10 +346,8 @@ class Device:
 
     Attributes
     ----------
-    describe : callable
-        One line on the device in use.
-    synchronize : callable
-        Wait until all work given to the device is done.
+    describe, synchronize : callable
+        One line on the device in use; wait until all work given to it is done.
     packages : tuple of str
         Distributions whose versions belong into the record.
     switches : dict
@@ -376,8 +374,8 @@ class Backend:
     open_device : callable
         Choose the device (``auto``, ``cpu`` or ``cuda``) and the number of threads, before anything else.
         Raises UsageError if it is not there.
-    network, plain, private, stock, federated, shadows : callable
-        Make the objects above; None where the backend has no such regime. The integer seeds dropout masks.
+    network, plain, private, stock, federated, shadows, invert : callable
+        Make the objects above, the last inputs of gradients; None where there is none. The integer seeds dropout masks.
     explain : callable
         The native lane: the library's own attributions by one method. Called again and again with the same
         method, architecture and shapes, so what it compiles must be kept; the core never asks for what
@@ -386,8 +384,6 @@ class Backend:
         The model as users of the framework hold it, in evaluation mode.
     own : callable, optional
         Builds a network of somebody's own code once for each seed, and tries it on random inputs of a shape.
-    invert : callable, optional
-        Inputs whose gradients are as like given ones as they come.
     """
 
     open_device: Callable[[str, int], Device]
