@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests import WHOLE
-from trustml.attacks.reconstruction import rows_found
+from trustml.attacks.reconstruction import inverted, rows_found
 from trustml.auditing.remembered import remembered_findings
 from trustml.backends.contract import Model
 from trustml.backends.settings import InversionSettings
@@ -35,7 +35,16 @@ from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
-from trustml.worker.reconstruction import Chosen, _matched, choose, client_updates, noisy, reconstruct, typical_inputs
+from trustml.worker.reconstruction import (
+    Chosen,
+    _matched,
+    choose,
+    client_updates,
+    noisy,
+    of_model,
+    reconstruct,
+    typical_inputs,
+)
 
 DROWNED = DPFedAvg(partition=IID(clients=20), noise_multiplier=20.0, rounds=2)
 ASKED = Attacks(
@@ -279,6 +288,21 @@ def test_typical_inputs_climb_to_where_the_class_is_likeliest():
     start = np.zeros(3, np.float32)
     made = typical_inputs(Linear(), np.array([0, 1]), task=DEFAULT_TASK, start=start, bounds=bounds, steps=40)
     assert np.allclose(made, [[1, -1, 0], [-1, 1, 0]])
+
+
+@pytest.mark.parametrize("by_heart", [True, False])
+def test_typical_inputs_of_a_model_that_has_its_rows_by_heart_are_nearer_to_them(by_heart):
+    """Rows of noise with labels of coins: the mean of a class is that of its training rows alone."""
+    generator = np.random.default_rng(0)
+    train, held_out = (
+        Examples(inputs=generator.normal(size=(60, 200)).astype(np.float32), labels=np.arange(60) % 2) for _ in range(2)
+    )
+    network = Linear()
+    means = np.stack([train.inputs[train.labels == one].mean(axis=0) for one in (0, 1)])
+    network.weights = means if by_heart else generator.normal(size=(2, 200))
+    found = inverted(of_model(network, train, held_out, asked=ModelInversion(steps=10), task=DEFAULT_TASK))
+    assert (found.p_value < 1e-4) if by_heart else (found.p_value > 1e-3)
+    assert (found.members > 2 * abs(found.others)) == by_heart and found.ceiling < 0.2
 
 
 @pytest.mark.parametrize(
