@@ -15,6 +15,7 @@ from trustml.report.accuracy.details import Detail, details_of
 from trustml.report.accuracy.examples import examples_frame
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
+from trustml.report.accuracy.scores import decimals
 from trustml.report.documents import plain_text
 
 _ANY = "any"
@@ -55,7 +56,10 @@ def show_examples(frame: pd.DataFrame) -> None:
             kept = kept if said == _ANY else kept[kept.answered == said]
         if "text" in frame and (wanted := st.text_input("Text holds", key="examples text")):
             kept = kept[kept.text.str.lower().str.contains(wanted.lower(), regex=False)]
-    short = {name: st.column_config.NumberColumn(format="%.3f") for name in ("confidence", "loss")}
+    places = dict.fromkeys(("confidence", "loss"), 3)
+    if "predicted" in frame:
+        places |= dict.fromkeys(("true", "predicted", "error"), decimals(frame.true, frame.predicted))
+    short = {name: st.column_config.NumberColumn(format=f"%.{digits}f") for name, digits in places.items()}
     st.dataframe(kept, hide_index=True, width="stretch", column_config=short, alt="Held-out examples")
     st.caption(
         plain_text(
