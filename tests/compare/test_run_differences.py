@@ -72,6 +72,14 @@ def test_fields_that_hold_something_are_listed_with_it():
     assert found["model.layers"].startswith("Conv2D(16)") and "slices" not in found
 
 
+def test_regimes_that_some_runs_have_are_compared_among_them():
+    three = [scenario(), scenario(training=(PLAIN,)), scenario(training=(PLAIN, replace(PRIVATE, epsilon=1.0)))]
+    assert told(*map(manifest, three)) == [
+        ("scenario", "training.DPSGD", ("DPSGD", "-", "DPSGD")),
+        ("scenario", "training.DPSGD.epsilon", ("8", "-", "1")),
+    ]
+
+
 def test_models_are_told_by_their_layers():
     ((part, field, values),) = told(manifest(scenario()), manifest(scenario(model=mlp([32], classes=10))))
     assert (part, field) == ("scenario", "model.layers")

@@ -65,6 +65,13 @@ def _differences(parts: Sequence[Any], path: str) -> Iterator[tuple[str, tuple[s
     if path == "model.layers" and len({_layers(part) for part in parts}) > 1:
         yield path, tuple(_layers(part) for part in parts)
         return
+    there = [part for part in parts if part is not _ABSENT]
+    if 1 < len(there) < len(parts) and all(isinstance(part, Mapping) for part in there):
+        yield path, tuple(map(_text, parts))
+        for field, values in _differences(there, path):
+            found = iter(values)
+            yield field, tuple(ABSENT if part is _ABSENT else next(found) for part in parts)
+        return
     if all(isinstance(part, Mapping) for part in named):
         for key in dict.fromkeys(key for part in named for key in part):
             where = f"{path}.{key}" if path else str(key)
