@@ -108,15 +108,15 @@ show_facts(
     {
         "examples": f"{data.train_examples:,} to train on, {data.test_examples:,} held out",
         "shape of an input": " x ".join(map(str, data.input_shape)),
-        "SHA-256": data.fingerprint,
         **{f"note {number}": note for number, note in enumerate(data.notes, start=1)},
     }
 )
+st.caption(f"SHA-256 {plain_text(data.fingerprint)}")  # in a table it would be cut off
 with st.expander("How it was prepared"):
     st.json(msgspec.to_builtins(data.preparation))
 st.subheader("Machine and versions")
 machine = {**manifest.hardware, **{f"source {name}": one for name, one in manifest.source.items()}}
-show_facts({name.replace("_", " "): one for name, one in machine.items()})
+show_facts({name.replace("_gib", " GiB").replace("_", " "): one for name, one in machine.items()})
 versions = {"measured by": manifest.versions}
 versions |= {record.backend: record.result.versions for record in manifest.jobs if record.result}
 packages = sorted(set().union(*versions.values()))
