@@ -111,7 +111,7 @@ show_facts(
         **{f"note {number}": note for number, note in enumerate(data.notes, start=1)},
     }
 )
-st.caption(f"SHA-256 {plain_text(data.fingerprint)}")  # in a table it would be cut off
+st.caption(plain_text(f"SHA-256 {data.fingerprint}"))  # in a table it would be cut off
 with st.expander("How it was prepared"):
     st.json(msgspec.to_builtins(data.preparation))
 st.subheader("Machine and versions")
