@@ -102,10 +102,10 @@ sbom: dist  ## bill of materials of the release: dist/trustml.cdx.json (CycloneD
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
-ATLAS ?= digits time_series_gru
+ATLAS ?= adult digits housing text_spam time_series_gru
 ATLAS_ARGS ?=
 
-atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (10 minutes on 2 cores)
+atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (20 minutes of processor; TRUSTML_DATA names the folder of the tables)
 	rm -rf runs/atlas runs/atlas-site
 	for name in $(ATLAS); do $(BIN)/trustml run scenarios/$$name.py --runs runs/atlas $(ATLAS_ARGS) || exit 1; done
 	$(BIN)/trustml report $$(ls runs/atlas) --runs runs/atlas --site runs/atlas-site

@@ -32,6 +32,8 @@ PICTURES = {
     "explanations": "explanations",
     "speed": "speed",
     "compare": "compare",
+    "audit": "audit",
+    "record": "record",
 }
 TUTORIAL = {"tutorial_overview": "", "tutorial_privacy": "privacy", "tutorial_explanations": "explanations"}
 _WIDTH = 1280
