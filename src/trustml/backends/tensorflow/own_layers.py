@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from trustml.models.layers import STANDARDISATION_EPSILON, Padding
 class AsWritten(tf.keras.layers.Layer):
     """A layer without control flow over tensors, whose functions AutoGraph would take long to rewrite for nothing."""
 
-    __call__ = tf.autograph.experimental.do_not_convert(tf.keras.layers.Layer.__call__)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "call" in vars(cls):
+            signature = inspect.signature(cls.call)  # Keras looks at it to know what it may give
+            cls.call = tf.autograph.experimental.do_not_convert(cls.call)
+            cls.call.__signature__ = signature
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
