@@ -13,10 +13,12 @@ PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run: here it optimises less, leaves its slower
 # compiler of fused loops out, and does not split small programs into 32 parts. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
-# One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
+# One thread a process, as two processes of tests share what may be two cores, said in every way that workers are told
+# so: tests that say it and tests that do not fork from the same process. The hundreds of processes that the tests
 # start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
-XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_multi_thread_eigen=false
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" $(THREADS) PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
