@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trustml_bench.judge import Judged, judge_all
 from trustml_bench.results import Result, Timing
-from trustml_bench.selection import DEFAULT, FULL
+from trustml_bench.selection import DEFAULT, FULL, LARGE
 from trustml_bench.tables import (
     bound_text,
     by_workload,
@@ -201,9 +201,8 @@ def _missing(result: Result) -> str:
             )
     lines = [f"- {reason} [{', '.join(places)}]" for reason, places in reasons.items()]
     done = {one.workload for one in result.measured}
-    short = {workload for group in DEFAULT for workload in group}
     lines += [
-        f"- {workload.name} was not run{_only_in_full(workload, short)}"
+        f"- {workload.name} was not run{_only_in(workload)}"
         for group in FULL
         for workload in group
         if workload not in done
@@ -211,5 +210,8 @@ def _missing(result: Result) -> str:
     return "## What was not measured\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def _only_in_full(workload: Workload, short: set[Workload]) -> str:
-    return "" if workload in short else ": only in `trustml bench --full`"
+def _only_in(workload: Workload) -> str:
+    if any(workload in group for group in DEFAULT):
+        return ""
+    option = "--large" if any(workload in group for group in LARGE) else "--full"
+    return f": only in `trustml bench {option}`"

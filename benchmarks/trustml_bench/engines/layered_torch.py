@@ -65,6 +65,8 @@ def _build(layers: Layers, shape: tuple[int, ...]) -> nn.Sequential:
             case "conv":
                 out, side, stride, padding, bias = settings
                 made.append(nn.Conv2d(shape[0], out, side, stride, padding, bias=bias))
+            case "maxpool":
+                made.append(nn.MaxPool2d(*settings))
             case "norm":
                 made.append(nn.GroupNorm(settings[0], shape[0]))
             case "layernorm":
