@@ -39,7 +39,8 @@ class _Embed(nn.Module):
         self.tokens, self.positions = nn.Embedding(words, width), nn.Embedding(length, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device).expand(x.shape))
+        # repeated, and not expanded, of which Opacus's ghost clipping cannot take norms
+        return self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device).repeat(len(x), 1))
 
 
 class _Attention(nn.Module):  # of linear layers, which Opacus knows, and not nn.MultiheadAttention
