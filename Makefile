@@ -37,6 +37,7 @@ LARGE_RESULT := benchmarks/results/bench_large.json
 
 bench-large: environments  ## time networks of real size beside peers; goes on where it was interrupted (25 minutes on 2 cores)
 	$(BIN)/trustml bench --large --resume --result $(LARGE_RESULT) --write-docs docs/performance_large.md $(BENCH_ARGS)
+	$(BIN)/python benchmarks/large_step_parts.py
 
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

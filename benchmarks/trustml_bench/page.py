@@ -53,7 +53,8 @@ _HOW = f"""## How it was measured
 - Memory is the most that was resident at once, interpreter, framework and children included; *work* is that less what
   was resident just before the first call, so compiling is in it.
 - What a private step in JAX is made of, and so what keeps it above a plain one, is in
-  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch.
+  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch. Steps
+  of networks of real size are taken apart in `benchmarks/results/large_step_parts.md`, where it was made.
 - An engine that no bar needs, and that is slow, takes fewer turns; its note says how many.
 - Private steps clip to {CLIPPING_NORM:g} with noise multiplier {NOISE_MULTIPLIER:g}; SGD at {LEARNING_RATE:g};
   {IG_STEPS} steps of integrated gradients; {SMOOTH_GRAD_SAMPLES} samples of SmoothGrad; occlusion by patches of
