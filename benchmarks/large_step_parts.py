@@ -24,10 +24,11 @@ from trustml.backends.table import load_backend
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.spec import BackendName
 from trustml_bench.engines import own
-from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_model, make_own_batch
+from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, WorkloadKind, make_model, make_own_batch
 
 RESULT = Path(__file__).resolve().parent / "results" / "large_step_parts.md"
 TURNS, SIZE = 7, 64
+KINDS: tuple[WorkloadKind, ...] = ("plain_step", "noise", "private_step")
 NETWORKS = ("resnet20", "encoder", "encoder_lora")
 
 
@@ -57,9 +58,7 @@ def main(arguments: list[str]) -> None:
 
 def timed(backend: BackendName, network: str) -> dict[str, list[float]]:
     """Seconds of every call of every part."""
-    plain, noise, private = (
-        Workload(kind=kind, network=network, size=SIZE) for kind in ("plain_step", "noise", "private_step")
-    )
+    plain, noise, private = (Workload(kind=kind, network=network, size=SIZE) for kind in KINDS)
     step, draw = own.plain_step(backend, plain), own.noise(backend, noise)
     loaded = load_backend(backend)
     mode = "book_keeping" if backend == "torch" else "auto"

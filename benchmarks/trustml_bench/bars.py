@@ -140,6 +140,7 @@ def _on(workload: Workload, what: str, above: str, least: float) -> Bar:
 _IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "cnn", 64)
 _LONG_IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "mlp", 1024)
 _IG_224: tuple[WorkloadKind, str, int] = ("integrated_gradients", "resnet18_224", 4)
+_EPOCHS: tuple[WorkloadKind, ...] = ("feature_epoch", "head_epoch")
 _PRIVATE_AND_NOISE: tuple[WorkloadKind, ...] = ("private_step", "noise")
 _OCCLUSION: tuple[WorkloadKind, str, int] = ("occlusion", "cnn", 64)
 _FEW = Workload(kind="round", network="small_cnn", size=20, examples=75, batch_size=25)
@@ -225,10 +226,7 @@ def _tables(short: str, name: str) -> tuple[Bar, ...]:
 
 
 def _on_features(short: str, name: str) -> Bar:
-    above, below = (
-        Workload(kind=kind, network="resnet20_head", size=512, batch_size=64)
-        for kind in ("feature_epoch", "head_epoch")
-    )
+    above, below = (Workload(kind=kind, network="resnet20_head", size=512, batch_size=64) for kind in _EPOCHS)
     return Bar(
         what=f"{short} private epoch of a head on frozen features / of the head alone",
         above=Side(workload=above, engines=(name,)),

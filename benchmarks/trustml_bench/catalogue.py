@@ -36,8 +36,9 @@ def _ours(backend: BackendName) -> tuple[Engine, ...]:
         "private_step": ("private_step",),
         "explanation": _EXPLANATIONS,
         "federated_round": ("round",),
-        **({"noise": ("noise",), "feature_epoch": ("feature_epoch",), "head_epoch": ("head_epoch",)} if timed else {}),
     }
+    if timed:
+        makers["noise"], makers["feature_epoch"], makers["head_epoch"] = ("noise",), ("feature_epoch",), ("head_epoch",)
     plain = _engine(backend, f"trustml {backend} plain", f"own:plain_step:{backend}", ("plain_step",), "ours", False)
     others = (
         _engine(backend, f"trustml {backend}", f"own:{maker}:{backend}", kinds, "ours", False)
