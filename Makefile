@@ -20,7 +20,7 @@ XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_coun
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" $(THREADS) PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
+.PHONY: demo bench bench-large atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,6 +34,12 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 
 bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FULL=1 does everything)
 	$(BIN)/trustml bench $(if $(FULL),--full) $(BENCH_ARGS)
+
+LARGE_RESULT := benchmarks/results/bench_large.json
+
+bench-large: environments  ## time networks of real size beside peers; goes on where it was interrupted (25 minutes on 2 cores)
+	$(BIN)/trustml bench --large --resume --result $(LARGE_RESULT) --write-docs docs/performance_large.md $(BENCH_ARGS)
+	$(BIN)/python benchmarks/large_step_parts.py
 
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

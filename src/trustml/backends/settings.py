@@ -170,12 +170,16 @@ class PrivateSettings:
         Parameters
         ----------
         most : int, optional
-            Largest block that fits into memory.
+            Largest block that fits into memory, or that is as fast for each example as a larger one. Where a batch
+            takes several, they are as even as a batch of the expected size lets them be, and little of that is filling.
         multiple : int
             Rows come in multiples of this, where a library adds up the last rows of a block differently.
         """
         whole = self.micro_batch_size or usual_batch_size(self.expected_batch_size)
-        rows = -(-whole // -(-whole // max(1, most))) if most else whole
+        rows = whole
+        if most is not None and most < whole:
+            usual = self.micro_batch_size or self.expected_batch_size
+            rows = -(-usual // -(-usual // max(1, most)))
         return -(-rows // multiple) * multiple
 
     def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
