@@ -168,6 +168,7 @@ class PrivateTrainer(Protocol):
     def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
+        Of users, labels are (b, k, ...): see :class:`trustml.backends.settings.PrivateSettings`.
         If anything in the microbatch is not finite, nothing is added.
         """
         ...

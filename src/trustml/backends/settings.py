@@ -136,6 +136,10 @@ class PrivateSettings:
         What the noisy sum is divided by.
     multiplicity : int
         Copies of each example, whose gradients are averaged before clipping.
+    rows_of_users : bool
+        Whether an example is a user and its copies are some of that user's rows, each with a label of its own: labels
+        are (b, k, ...), and a row whose label is negative, or not a number, is not there. The gradient of a user is
+        the mean over the rows that are.
     noise_seed : tuple of int
         Four 32-bit words of operating-system entropy; a test may fix them.
     noise : NoiseStrategy, optional
@@ -154,6 +158,7 @@ class PrivateSettings:
     count_unclipped: bool = False
     expected_batch_size: int
     multiplicity: int = 1
+    rows_of_users: bool = False
     noise_seed: tuple[int, int, int, int]
     noise: NoiseStrategy | None = None
     micro_batch_size: int = 0

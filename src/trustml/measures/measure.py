@@ -1,6 +1,6 @@
 """The table of measures, asked by every reader.
 
-A new measure is an entry here, or in one of the tables beside, and a function that gives its rows.
+A new measure is an entry here, or in a table of one subject beside this, and a function that gives its rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,9 @@ from trustml.measures.deployed_table import DEPLOYED_MEASURES
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.performance_table import PERFORMANCE_MEASURES
+from trustml.measures.privacy_table import PRIVACY_MEASURES
 from trustml.measures.remembered_table import REMEMBERED_MEASURES
 
-_private = partial(
-    Measure,
-    family="privacy",
-    rows=("trustml.measures.privacy:private_rows",),
-    unit="nats",
-    better="lower",
-    kind="upper bound",
-)
 _speed = partial(
     Measure,
     family="speed",
@@ -55,61 +48,7 @@ _membership = partial(
 
 # Figures of attacks stand in the order of the model card: the strongest, what was audited, then rates.
 MEASURES: dict[str, Measure] = {
-    "epsilon": _private(
-        title="epsilon",
-        meaning="Upper bound on the privacy loss of one model, from all charges in its ledger.",
-        words="epsilon, a proved upper bound",
-        shown=("overview", "audit"),
-        guarantee=True,
-    ),
-    "epsilon_if_poisson": _private(
-        title="epsilon, were it Poisson",
-        meaning="What would hold had every batch been a secret Poisson batch. No claim about what was done.",
-        words="epsilon if batches were secret Poisson ones, an upper bound",
-        shown=("audit",),
-    ),
-    "epsilon_shuffle_lower": _private(
-        title="epsilon if shuffled, at least",
-        meaning="Lower bound (>=) on epsilon had the batches been shuffled epochs (Chua et al., ICML 2024). Never "
-        "the epsilon of anything.",
-        kind="lower bound",
-        words="epsilon if batches are shuffled epochs, a lower bound",
-        shown=("audit",),
-    ),
-    "epsilon_unamplified": _private(
-        title="epsilon, unamplified",
-        meaning="Gaussian mechanism over the most batches that one example really was in: what holds if the batches "
-        "become known.",
-        words="epsilon without amplification by sampling, an upper bound",
-        shown=("audit",),
-    ),
-    "epsilon_rdp": _private(
-        title="epsilon by RDP",
-        meaning="The same charges by Renyi DP: a looser upper bound, as a check from above.",
-        words="epsilon by Rényi accounting",
-        shown=("audit",),
-    ),
-    "epsilon_prv": _private(
-        title="epsilon by PRV",
-        meaning="The same charges by Opacus's PRV accountant, an independent implementation, with its error.",
-        kind="estimate",
-        words="epsilon by the PRV accountant",
-        shown=("audit",),
-    ),
-    "epsilon_single_run": _private(
-        title="epsilon of one run",
-        meaning="Of a run that is the best of a Poisson number of runs: what it would have, had it been the only one. "
-        "No claim: `epsilon` pays for the choice (Papernot and Steinke, ICLR 2022).",
-        words="epsilon had the run been the only one",
-        shown=("audit",),
-        later=True,
-    ),
-    "epsilon_all_releases": _private(
-        title="epsilon, all releases",
-        meaning="Upper bound for all private models of the run together, composed as their batches were shared.",
-        words="epsilon of all released models together, an upper bound",
-        guarantee=True,
-    ),
+    **PRIVACY_MEASURES,
     **PERFORMANCE_MEASURES,
     **EXPLANATION_MEASURES,
     "step_time_median": _speed(

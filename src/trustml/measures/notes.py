@@ -14,6 +14,7 @@ import numpy as np
 
 from trustml.measures.row import About, IntervalKind, PairKind, Row, Verdict
 from trustml.measures.wording import models_of, sampling_words
+from trustml.privacy.statement import Contribution
 
 _Words: TypeAlias = str | Callable[[dict[str, Any]], str]
 
@@ -246,6 +247,7 @@ SILENT = frozenset(
             "of_class_means",
             "probes",
             "without_gradient",
+            "contribution",
         ),
     }
 )
@@ -302,13 +304,19 @@ def _bound_words(about: About) -> str:
     return "a lower bound (>=)" + (f" at {about.confidence:.0%} confidence" if about.confidence is not None else "")
 
 
+def _contribution(about: About) -> Contribution:
+    if about.privacy_unit != "user":
+        return "example gradient"
+    return "user gradient" if about.facts.get("contribution") == "user gradient" else "client update"
+
+
 def _privacy_words(about: About) -> list[str]:
     facts = about.facts
     sampling = str(facts.get("samplings", ""))
     if not sampling and about.sampling and about.sampling != "several":
         sampling = sampling_words(
             about.sampling,
-            unit=about.privacy_unit or "example",
+            contribution=_contribution(about),
             secret=bool(facts.get("secret_sampling", False)),
             most=int(facts.get("largest_participation", 0)),
         )

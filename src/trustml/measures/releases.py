@@ -196,4 +196,10 @@ def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Cha
         who = "held-out examples of the same clients, " if natural else ""
         why = f"{who}accuracy over clients and the share of what each holds"
         found.append(Release(name="measures of the clients", coverage="not covered", why=why))
+    elif regime.unit == "example" and regime.key_columns:
+        why = f"the most rows that one {' and '.join(regime.key_columns)} has, and the median, behind epsilon_of_group"
+        found.append(Release(name="rows of users", coverage="not covered", why=why))
+    elif regime.unit == "user":
+        why = "a fingerprint of whose each training example is, and the number of users"
+        found.append(Release(name="partition of the clients", coverage="not covered", why=why))
     return found

@@ -55,6 +55,8 @@ def why_no_shadows(regime: Regime) -> str:
             pass
         case FederatedSpec():
             return ""
+        case DPSGD(unit="user"):
+            return "shadow models are trained on examples, and this regime puts the rows of a user together"
         case DPSGD(engine="core", augmentation=None, ema_decay=None, trainable=(), mechanism=IndependentNoise()):
             return ""
     return (
@@ -79,6 +81,8 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     else:
         if not isinstance(regime, DPSGD) or regime.engine != "core":
             return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+        if regime.unit == "user":
+            return f"{canaries.kind} canaries are examples, and this regime puts the rows of a user together"
         if not isinstance(regime.mechanism, IndependentNoise):
             return f"{canaries.kind} canaries are weighed step by step, which needs independent noise"
         drawn_whole = regime.sampling == "fixed"

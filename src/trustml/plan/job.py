@@ -48,7 +48,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     steps_per_charge : int
         Steps that one line of the ledger pays for in advance.
     unit : {"example", "user"}
-        For users a step is a round, an example a client, and a batch a cohort.
+        For users an example is one of them, or a client, and of a federated regime a step is a round, a batch a cohort.
     noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
     separation : int
@@ -128,7 +128,7 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     mechanism : Mechanism, optional
         Only for private regimes.
     clients : str
-        File of who holds what; empty unless the regime is federated.
+        File of who holds what; empty unless the regime is federated, or names a column that tells users apart.
     scores : str
         Private file for the logits of the training examples, which attacks look at; empty if there are none.
     ablated : AblatedSteps, optional

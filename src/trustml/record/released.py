@@ -205,6 +205,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
+    *_named("rows of users", "measures.parquet", "measure:epsilon_of_group"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),
     *_of("measures.parquet", "measure:epsilon measure:epsilon_*", "other files"),
     *_named(
@@ -244,7 +245,8 @@ RELEASED: tuple[Known, ...] = (
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
         "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
-        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with",
+        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with "
+        "#.contribution #.comparisons.#.group",
         "other files",
     ),
     *_of("exports/*", "*", "model"),

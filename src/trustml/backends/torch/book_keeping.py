@@ -17,7 +17,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
 from trustml.backends.torch.layer_gradients import Covered, layer_gradients, tied_gradients, trained_of
-from trustml.backends.torch.losses import batch_loss
+from trustml.backends.torch.losses import copies_loss
 from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.tokens import TiedProduct
@@ -65,12 +65,14 @@ class BookKeepingClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients, by one backward pass."""
-        loss = batch_loss(self._task, self.module(inputs), labels, reduction="sum") / self._settings.multiplicity
+        settings = self._settings
+        outputs = self.module(inputs)
+        loss = copies_loss(self._task, outputs, labels, copies=settings.multiplicity, own_labels=settings.rows_of_users)
         seen, self._seen = self._seen, []
         # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
-        outputs = torch.autograd.grad(loss, [output for _, _, output in seen])
+        slopes = torch.autograd.grad(loss, [output for _, _, output in seen])
         with torch.no_grad():
-            return self._clipped(seen, outputs, examples, clipping_norm)
+            return self._clipped(seen, slopes, examples, clipping_norm)
 
     def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
         """Sum of the rows, clipped by the same rule."""
