@@ -117,6 +117,7 @@ def export_model(
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
             asked = questions_of(run) | _members(run, manifest, job)
             _write_and_ask(request, folder, environment, values=values, questions=asked)
+            _refuse_unrounded(folder, request)
             exported = record_of(request, folder, record, statement)
             _keep(run, folder, exported, task=request.task)
         _renew(run)
@@ -146,6 +147,15 @@ def _write_and_ask(
     run_in(folder, "trustml.worker.exporting", environment)
     write_atomic(folder / "questions.npz", encode_arrays(questions))
     run_in(folder, "trustml.worker.deployed", environment)
+
+
+def _refuse_unrounded(folder: Path, request: ExportRequest) -> None:
+    """Refuse a file that would say it is rounded, where its exporter rounded nothing of this network."""
+    if request.quantised and not bool(read_arrays(folder / "answers.npz")["rounded"]):
+        raise UsageError(
+            f"{request.target}: its exporter rounded nothing of this network as {request.quantised}, such as weights "
+            "that are few; choose another way of rounding, or none"
+        )
 
 
 def calibration_of(text: str) -> Calibration | Path:
