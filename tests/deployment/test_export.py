@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -243,6 +244,25 @@ def test_a_file_that_nothing_was_rounded_of_is_not_called_rounded(tmp_path, quan
     refused = pytest.raises(UsageError, match=f"tflite: its exporter rounded nothing of this network as {quantised}")
     with refused if quantised and not rounded else contextlib.nullcontext():
         export._refuse_unrounded(tmp_path, wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (RuntimeError("Failed to load program\nerror: 0x23"), UsageError, "model.pte: cannot be opened as executorch "),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), UsageError, "it is damaged, or of another"),
+        (UsageError("model.pte: is a link"), UsageError, "model.pte: is a link"),
+        (ImportError("no runtime"), ImportError, "no runtime"),
+    ],
+)
+def test_a_file_that_its_runtime_cannot_open_is_one_line(monkeypatch, error, kind, said):
+    def opened(path, *, as_given):
+        raise error
+
+    monkeypatch.setattr(exporting, "exporter_of", lambda backend: SimpleNamespace(OPENERS={"executorch": opened}))
+    with pytest.raises(kind, match=said) as told:
+        exporting.open_file("torch", "executorch", Path("folder") / "model.pte")
+    assert "\n" not in str(told.value)
 
 
 def test_every_target_is_written_and_opened_by_its_backend():
