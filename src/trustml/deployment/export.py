@@ -117,7 +117,6 @@ def export_model(
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
             asked = questions_of(run) | _members(run, manifest, job)
             _write_and_ask(request, folder, environment, values=values, questions=asked)
-            _refuse_unrounded(folder, request)
             exported = record_of(request, folder, record, statement)
             _keep(run, folder, exported, task=request.task)
         _renew(run)
@@ -147,6 +146,7 @@ def _write_and_ask(
     run_in(folder, "trustml.worker.exporting", environment)
     write_atomic(folder / "questions.npz", encode_arrays(questions))
     run_in(folder, "trustml.worker.deployed", environment)
+    _refuse_unrounded(folder, request)
 
 
 def _refuse_unrounded(folder: Path, request: ExportRequest) -> None:

@@ -11,7 +11,7 @@ from trustml.compare.table import fact_of
 from trustml.measures.entry import Measure
 from trustml.measures.measure import of_family, shown_in
 
-_OF_MODEL = {"deployed_membership_auc": "model_auc", "deployed_membership_auc_at_least": "model_at_least"}
+_OF_MODEL = ("model_auc", "model_at_least")
 """Facts that give what the model itself has, by the same attack."""
 
 
@@ -46,6 +46,5 @@ def _text(found: pd.DataFrame, measure: Measure) -> str:
     text = measure.text(value)
     if measure.spread == "interval" and math.isfinite(high):
         text += f" [{measure.text(low)}, {measure.text(high)}]"
-    fact = _OF_MODEL.get(str(found.measure.iloc[0]))
-    own = float(fact_of(found, fact, default=math.nan).iloc[0]) if fact else math.nan
-    return f"{text}, model {measure.text(own)}" if math.isfinite(own) else text
+    of_model = [float(fact_of(found, fact, default=math.nan).iloc[0]) for fact in _OF_MODEL]
+    return ", model ".join([text, *(measure.text(own) for own in of_model if math.isfinite(own))])
