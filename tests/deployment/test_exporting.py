@@ -70,13 +70,12 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
         assert result["logits"] > MOST_APART and result["statement"], (case, result)
     for case in [one for one in found if one.startswith("rounded: ")]:
         result = found.pop(case)
-        assert (
-            result["statement"] and MOST_APART < result["logits"] < 0.2
-            if result["rounded"]
-            else (
-                result["logits"] <= LOGITS  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
-            )
-        ), (case, result)
+        if "failed" in result:  # the runtime's own failure, by which `export` keeps no file
+            assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
+        elif result["rounded"]:
+            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
+        else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
+            assert result["logits"] <= LOGITS, (case, result)
     for case, result in found.items():
         why = result.get("refused") or result.get("failed") or ""
         if why:
