@@ -30,15 +30,23 @@ STATEMENT = '{"run": "of a test"}'
 FAULTY = ("small_cnn", "mlp", "residual")
 """Networks of which files are made with faults, and rounded."""
 
+
+def _first(weights, *endings):
+    """The first array of weights with the first of these endings that there is."""
+    return next(name for ending in endings for name in weights if name.endswith(ending))
+
+
 FAULTS = {
     "weights of another job": lambda weights, rng: {n: rng.permuted(w) for n, w in weights.items()},
     "channels in another order": lambda weights, rng: {
-        n: w[..., ::-1].copy() if n == "0.kernel" else w for n, w in weights.items()
+        n: w[..., ::-1].copy() if n == _first(weights, ".kernel") else w for n, w in weights.items()
     },
     "a bias is left out": lambda weights, rng: {
         n: np.zeros_like(w) if n.endswith(".bias") else w for n, w in weights.items()
     },
-    "another normalisation": lambda weights, rng: {n: w * 2 if n == "0.kernel" else w for n, w in weights.items()},
+    "another normalisation": lambda weights, rng: {  # that of the inputs, which one of layers would take back
+        n: w * 2 if n == _first(weights, ".scale", ".kernel") else w for n, w in weights.items()
+    },
 }
 
 
