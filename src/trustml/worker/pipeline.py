@@ -19,6 +19,7 @@ from trustml.plan.job import (
     ExplainJob,
     GameJob,
     Job,
+    ReconstructionJob,
     ShadowJob,
     TrainJob,
     timings_file,
@@ -39,6 +40,7 @@ from trustml.worker.learning_curve import LearningCurve
 from trustml.worker.machine_load import MachineLoad, resident_bytes
 from trustml.worker.predicting import extract, predict_recorded
 from trustml.worker.prepared import read_prepared
+from trustml.worker.reconstruction import reconstruct
 from trustml.worker.shadows import train_shadows
 from trustml.worker.training import train
 
@@ -80,6 +82,8 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
             library, notes = train_with_canaries(job, backend, at=at), CANARY_NOTES
         case GameJob():
             library = play_game(job, backend, at=at)
+        case ReconstructionJob():
+            library = reconstruct(job, backend, at=at)
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),
