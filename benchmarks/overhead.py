@@ -2,9 +2,9 @@
 
 ``python benchmarks/overhead.py --jobs 500 --backends jax torch`` trains small plain models and explains each without
 timing, a job each, and takes the processor seconds of all processes apart: the launcher; what each worker did for its
-job; what a bare interpreter needs to start and to import the framework, once for every process that did so; and what is
-left, which is ours. ``--cold`` measures the same without warm workers, too. Seconds are of processors, which others on the machine lengthen
-less than the clock. Writes ``benchmarks/results/overhead.md``.
+job; what a bare interpreter needs to start and to import the framework, once for every process that did so; and what
+is left, which is ours. ``--cold`` measures the same without warm workers, too. Seconds are of processors, which others
+on the machine lengthen less than the clock. Writes ``benchmarks/results/overhead.md``.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ def page(found: list[Costs]) -> str:
         f"Made by `python benchmarks/overhead.py` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, Python "
         f"{platform.python_version()}. Half of the jobs train, the others explain. Processor seconds, of a job where "
         "nothing else is said. *Import* is a bare interpreter that imports the framework; *work* what a worker did for "
-        "its job once it had imported; *launcher* also prepares the run and measures it; *ours* is all but work and one "
-        f"import for each process that imports: at most {_MOST_A_JOB:g} s is asked. *Ratio* is everything over work and "
-        f"those imports: at most {_MOST_RATIO:g}. Warm workers are forked and import nothing.",
+        "its job once it had imported; *launcher* also prepares the run and measures it; *ours* is all but work and "
+        f"one import for each process that imports: at most {_MOST_A_JOB:g} s is asked. *Ratio* is everything over "
+        f"work and those imports: at most {_MOST_RATIO:g}. Warm workers are forked and import nothing.",
         "",
         "| framework | jobs | of them warm | import | work | launcher | ours | ratio | seconds a job | clock | load |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",

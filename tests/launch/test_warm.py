@@ -178,3 +178,25 @@ def test_one_that_cannot_import_its_framework_is_asked_once(tmp_path, numpy_back
             asked = {"backend": "numpy", "python": python, "variables": {}, "folder": tmp_path, "lock": None}
             assert workers.fork(1, 2, **asked) is None
     assert (tmp_path / "python.calls").read_text() == "x\n"
+
+
+def test_none_outlives_the_launcher(tmp_path, numpy_backend):
+    read, write = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        try:
+            workers = WarmWorkers()
+            forked, _ = blocked(workers, tmp_path)
+            (server,) = workers._servers.values()
+            os.write(write, f"{forked.pid} {server._process.pid}".encode())
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    with open(read, "rb", buffering=0) as told:
+        started = [psutil.Process(int(pid)) for pid in told.read(64).split()]
+    assert len(started) == 2 and all(one.is_running() for one in started)
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    _, left = psutil.wait_procs(started, timeout=10)
+    assert not left

@@ -1,7 +1,8 @@
 """``python -m trustml.worker.forking BACKEND``: imports a framework, then forks the workers of jobs.
 
-It is asked through a socket that is its standard input. It computes nothing itself, so what is forked is where a worker is that was started and has imported: it has its own
-memory, seeds, threads and devices, and ends alone. What is asked is in :mod:`trustml.plan.forking`.
+It is asked through a socket that is its standard input, and computes nothing itself: so what is forked is where a
+worker is that was started and has imported. It has its own memory, seeds, threads and devices, and ends alone. What is
+asked is in :mod:`trustml.plan.forking`.
 """
 
 from __future__ import annotations
