@@ -61,6 +61,11 @@ class Costs:
         return (self.launcher + self.workers) / self.framework
 
     @property
+    def beside_scripts(self) -> float:
+        """All of it over what the same would need as one script a job, each of which imports the framework."""
+        return (self.launcher + self.workers) / (self.work + self.jobs * self.bare)
+
+    @property
     def framework(self) -> float:
         """Work, and the import of each process that imports: of cold workers, and of the one that warm ones are of."""
         return self.work + (self.jobs - self.warm + bool(self.warm)) * self.bare
@@ -133,14 +138,25 @@ def page(found: list[Costs]) -> str:
         "nothing else is said. *Import* is a bare interpreter that imports the framework; *work* what a worker did for "
         "its job once it had imported; *launcher* also prepares the run and measures it; *ours* is all but work and "
         f"one import for each process that imports: at most {_MOST_A_JOB:g} s is asked. *Ratio* is everything over "
-        f"work and those imports: at most {_MOST_RATIO:g}. Warm workers are forked and import nothing.",
+        f"work and those imports, *scripts* over work and an import for every "
+        f"job, as of one script a job: at most {_MOST_RATIO:g} is asked. Warm workers are forked and import nothing.",
         "",
-        "| framework | jobs | of them warm | import | work | launcher | ours | ratio | seconds a job | clock | load |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| framework | jobs | of them warm | import | work | launcher | ours | ratio | scripts | seconds a job | clock "
+        "| load |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found:
         whole = (one.launcher + one.workers) / one.jobs
-        each = (one.bare, one.work / one.jobs, one.launcher / one.jobs, one.ours, one.ratio, whole, one.clock)
+        each = (
+            one.bare,
+            one.work / one.jobs,
+            one.launcher / one.jobs,
+            one.ours,
+            one.ratio,
+            one.beside_scripts,
+            whole,
+            one.clock,
+        )
         cells = " | ".join(f"{value:.2f}" for value in each)
         lines.append(f"| {one.backend} | {one.jobs} | {one.warm} | {cells} | {one.load:.1f} |")
     return "\n".join(lines) + "\n"
