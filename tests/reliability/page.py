@@ -25,9 +25,9 @@ Each of them can be run anywhere; they need a checkout, not an installed package
 - **Nobody beside.** A run is executed by one process, which holds its lock; so do its workers. A second resume waits
   two seconds, then says which process has the run.
 - **No orphan.** However the launcher ends, the kernel ends its workers. The one exception: a worker that was *stopped*
-  (SIGSTOP) before its first line of Python stays until it is killed by hand; a resume names its number. Workers that are
-  forked ([warm](execution.md#workers-that-are-kept-warm)) end so, too; where what they are from is killed, a job at work is an
-  error and the next goes on.
+  (SIGSTOP) before its first line of Python stays until it is killed by hand; a resume names its number.
+  [Warm workers](execution.md#workers-that-are-kept-warm) end so, too; where the process that they are forked from is
+  killed, the job at work is an error and the next goes on.
 - **One line.** A full disk, a folder that cannot be written, a signal, a file of a stranger: one line that says what to
   do, and an exit code; never a traceback.
 - **Ctrl-C, SIGTERM and SIGHUP are one.** `trustml run` and `trustml dashboard` stop what they started and keep what is
