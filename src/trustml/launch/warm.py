@@ -69,7 +69,7 @@ class Server:
             self._process = subprocess.Popen(
                 command.arguments,
                 pass_fds=command.inherited,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
