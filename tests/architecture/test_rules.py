@@ -237,7 +237,7 @@ def test_backends_are_twins():
     required = {
         entry.split(".")[-1] for backend in FRAMEWORKS for entry in contract_modules(files[backend]["__init__"])
     }
-    optional = {"library_default", "shadows"}  # regimes that a backend may lack
+    optional = {"library_default", "shadows", "inversion"}  # regimes that a backend may lack
     assert required - optional <= everywhere
     for backend, found in files.items():
         named = {module for path in found.values() for module in imported(path)}

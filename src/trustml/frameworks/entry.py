@@ -52,6 +52,8 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
         Engines of ``DPSGD`` that leave everything to the library, by name.
     mechanisms : mapping of str to Support
         Correlated noise of ``DPFedAvg``, by the name of its struct; ``DPSGD`` has those that are there.
+    users : Support
+        ``DPSGD`` for users: a trainer that takes their rows together (:attr:`PrivateSettings.rows_of_users`).
     aggregations : bool
         Whether ``FedAvg`` has other ways to aggregate than the mean.
     update_canaries : Support
@@ -65,6 +67,7 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
     federated: Support = _NOT_DONE
     engines: Mapping[str, Support] = msgspec.field(default_factory=dict)
     mechanisms: Mapping[str, Support] = msgspec.field(default_factory=dict)
+    users: Support = Missing(reason="its backend puts no rows of a user together")
     aggregations: bool = False
     update_canaries: Support = Missing(reason="its backend takes no update from outside")
     shadows: Support = Missing(reason="its backend does not train shadow models")

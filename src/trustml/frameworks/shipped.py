@@ -48,6 +48,7 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
         regimes=Regimes(
             plain=Supported(library="PyTorch"),
             private=Supported(library="Opacus"),
+            users=Supported(library="Opacus"),
             federated=Supported(library="pfl"),
             engines={"stock": Supported(library="Opacus make_private"), "stock_optimizer": _TF_OPTIMIZER},
             mechanisms={
@@ -85,6 +86,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
         regimes=Regimes(
             plain=Supported(library="JAX"),
             private=Supported(library="trustml on JAX"),
+            users=Supported(library="trustml on JAX"),
             federated=Supported(library="trustml on JAX"),
             engines={
                 "stock": Missing(
@@ -129,6 +131,7 @@ for d in tf.config.list_physical_devices(): print("device", d.device_type.lower(
         regimes=Regimes(
             plain=Supported(library="Keras"),
             private=Supported(library="TF Privacy"),
+            users=Supported(library="TF Privacy"),
             federated=Supported(library="TensorFlow Federated"),
             engines={
                 "stock": Supported(library="TF Privacy DPModel.fit"),

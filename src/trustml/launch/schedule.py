@@ -24,7 +24,7 @@ from trustml.launch.warm import WarmWorkers
 from trustml.models.native import TRUST_VARIABLE
 from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.forking import may_be_forked
-from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
+from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.record.files import sha256
 from trustml.record.running import EventTail
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
@@ -82,6 +82,8 @@ class JobScheduler:
 
     def _to_fork(self) -> frozenset[str]:
         """Jobs that are left and may be forked, where a backend has several: for one alone nothing is gained."""
+        if not all(isinstance(job, TrainJob | ExplainJob) for job in self._jobs.values()):  # models are attacked
+            return frozenset()
         may = {
             name: job.backend
             for name, job in self._jobs.items()

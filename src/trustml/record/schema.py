@@ -26,7 +26,7 @@ TYPED_ROWS = 3
 JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
 ]
-JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
+JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game", "reconstruction"]
 RunStatus: TypeAlias = Literal["running", "success", "partial", "failed", "interrupted"]
 """``partial`` where some jobs are done and others are not, ``failed`` where none is."""
 

@@ -19,6 +19,7 @@ from trustml.plan.job import (
     ExplainJob,
     GameJob,
     Job,
+    ReconstructionJob,
     ShadowJob,
     TrainJob,
     timings_file,
@@ -82,6 +83,10 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
             from trustml.worker.games import play_game
 
             library = play_game(job, backend, at=at)
+        case ReconstructionJob():
+            from trustml.worker.reconstruction import reconstruct
+
+            library = reconstruct(job, backend, at=at)
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),

@@ -60,7 +60,7 @@ def _by_regime(job: TrainJob, backend: Backend, model: Model, examples: Examples
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
             entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
             training = PrivateTraining(job, backend, model, examples, commitment=commitment, at=at)
-            return training.run(plan, augmentation_entropy=entropy)
+            return training.run(plan, entropy=entropy)
         case _:
             from trustml.worker.federated import FederatedDriver
 
