@@ -51,6 +51,7 @@ def _first(arguments: Sequence[str]) -> str:
 
 BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
     "trustml.worker": _of_job,
+    "trustml.worker.forking": _first,
     "trustml.worker.model_adapters": _first,
     "trustml.worker.conformance": _first,
     "trustml.worker.deployed": _of_request,

@@ -155,6 +155,9 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     compiled : tuple of str
         Distributions whose versions decide whether a compiled program can be used again; empty where nothing that was
         compiled is kept.
+    preloaded : tuple of str
+        Modules that explanations use and that start no thread when they are imported, so that a process which has
+        imported them can be forked into a worker; empty where it cannot.
     several_devices : bool
         Whether private training deals a batch out over ``execution.devices``.
     grad_sample_modes : bool
@@ -187,6 +190,7 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     devices: str = 'print("device", "cpu", sep="\\t")\n'
     unused_gpu: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
+    preloaded: tuple[str, ...] = ()
     several_devices: bool = False
     grad_sample_modes: bool = False
     regimes: Regimes

@@ -125,6 +125,7 @@ REST: dict[str, _Words] = {
     "call": "{call}",
     "compiled_before": "save what was compiled before: {compiled_before} programs were at hand and {compiled_anew} "
     "compiled anew",
+    "warm": "by a worker that was forked with its framework imported",
     "counted": "{counted}",
     "clients_tested": "{clients_tested} of {clients} clients have held-out examples, {examples_each} each in the "
     "median",

@@ -131,6 +131,7 @@ _LATER: dict[str, Any] = {
     "classes": [],
     "devices": 0,
     "place": {"kind": "local"},
+    "warm_workers": True,
     "resources": {},
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

@@ -192,8 +192,8 @@ def _explain_jobs(
 
 def is_reference(scenario: Scenario, job: TrainJob) -> bool:
     """Whether a job trains the reference: the first backend's first plain model, of every seed."""
-    plain = [regime.title for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control]
-    wanted = plain[0] if plain else scenario.training[0].title
+    plain = (regime for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control)
+    wanted = next(plain, scenario.training[0]).title  # asked of each job: not of all regimes each time
     own = native_of(scenario.model)
     return job.backend == (own.backend if own else scenario.backends[0]) and job.regime.title == wanted
 

@@ -168,7 +168,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(
         _MANIFEST,
         "jobs.#.id jobs.#.backend jobs.#.kind jobs.#.regime jobs.#.seed jobs.#.attempt jobs.#.concurrent "
-        "jobs.#.subject jobs.#.reused_from",
+        "jobs.#.subject jobs.#.reused_from jobs.#.warm",
         "declared",
     ),
     *_of(_MANIFEST, "artifacts.* jobs.#.artifacts jobs.#.artifacts.*", "other files"),
