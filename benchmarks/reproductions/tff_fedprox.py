@@ -1,7 +1,7 @@
 """TensorFlow Federated 0.87.0: the proximal term of FedProx has the wrong sign.
 
-`proximal_client_work` adds `strength * (w_start - w)` to each gradient where the gradient of `strength / 2 * ||w - w_start||**2`
-is `strength * (w - w_start)`: the stronger the brake, the further clients go.
+`proximal_client_work` adds `strength * (w_start - w)` to each gradient, where the gradient of half the strength times
+the squared distance is `strength * (w - w_start)`: the stronger the brake, the further clients go.
 """
 
 import sys
@@ -11,10 +11,10 @@ import tensorflow_federated as tff
 
 
 def moved(strength):
+    """Train one client for a round, and give its weight."""
+    dense = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
     model = tff.learning.models.functional_model_from_keras(
-        tf.keras.Sequential(
-            [tf.keras.Input((1,)), tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
-        ),
+        tf.keras.Sequential([tf.keras.Input((1,)), dense]),
         loss_fn=tf.keras.losses.MeanSquaredError(),
         input_spec=(tf.TensorSpec((None, 1)), tf.TensorSpec((None, 1))),
     )

@@ -1,7 +1,7 @@
 """PyTorch 2.13.0: `torch.Generator().manual_seed` keeps 32 bits of a seed on the CPU.
 
-Two seeds that agree in them give the same noise, so noise that is seeded so (as with Opacus's `noise_generator`) is one of
-four billion, which can all be tried.
+Two seeds that agree in them give the same noise, so noise that is seeded so (as with Opacus's `noise_generator`) is one
+of four billion, which can all be tried.
 """
 
 import sys

@@ -50,7 +50,8 @@ class PeerEngine(msgspec.Struct, frozen=True, kw_only=True):
     environment : str
         ``torch``, ``jax``, ``tensorflow``, or an extra one; see :func:`trustml_bench.places.find_place`.
     maker : str
-        ``module:function`` below ``conforming.engines``: from a network to a step factory, or a factory of federated trainings.
+        ``module:function`` below ``conforming.engines``: from a network to a step factory, or to a factory of federated
+        trainings.
     suite : {"step", "rounds"}
     driven : str
         How: what of the library is called.

@@ -12,13 +12,13 @@ from trustml_bench.conforming.results import CheckedEngine
 _HEAD = """# Other libraries under the conformance suite
 
 This page is made by `trustml conformance --engine all --result benchmarks/results/conformance.json --write-docs
-docs/conformance.md`; nothing in it is written by hand. `--from FILE` makes it again from a result. Every engine is driven
-as its documentation drives it, in a process of its own, and looked at from outside: examples or clients go in, a private
-gradient or new weights come out. Your own step takes the same checks by `trustml.conformance.check_step`.
+docs/conformance.md`; nothing in it is written by hand. `--from FILE` makes it again from a result. Every engine is
+driven as its documentation drives it, in a process of its own, and looked at from outside: examples or clients go in, a
+private gradient or new weights come out. Your own step takes the same checks by `trustml.conformance.check_step`.
 
 A check that failed is no verdict on a library: it says that the mechanism, *used so*, is not the one whose epsilon is
-computed for Poisson sampling of a declared size. What is made for cohorts of a fixed size fails the divisor, for example,
-and is right where exactly so many clients always come.
+computed for Poisson sampling of a declared size. What is made for cohorts of a fixed size fails the divisor, for
+example, and is right where exactly so many clients always come.
 """
 _TITLES: dict[Suite, str] = {"step": "Steps of DP-SGD", "rounds": "Federated rounds"}
 _SIGNS = {"passed": "ok", "failed": "**FAILED**", "not decided": "open"}
@@ -40,8 +40,8 @@ def conformance_page(checked: Sequence[CheckedEngine]) -> str:
 
 _FAULTS_HEAD = """## Faults found, each with a program that shows it
 
-Each program needs the library alone, prints one line and ends with code 3 while the fault is there; a test runs those whose
-library is installed. They were found by this suite, or by comparing the three frameworks with one another
+Each program needs the library alone, prints one line and ends with code 3 while the fault is there; a test runs those
+whose library is installed. They were found by this suite, or by comparing the three frameworks with one another
 ([what we found out about the libraries](findings.md)). Where trustml uses the library, it goes round the fault."""
 
 
@@ -93,4 +93,5 @@ def _measured(finding: CheckResult) -> str:
 def _fault(fault: Fault) -> str:
     title, text = fault.told()
     found = f"Found in: {', '.join(fault.engines)}. " if fault.engines else ""
-    return f"### {title}\n\n{text}\n\n{found}Program: `benchmarks/reproductions/{fault.path.name}`, environment {fault.environment}."
+    where = f"Program: `benchmarks/reproductions/{fault.path.name}`, environment {fault.environment}."
+    return f"### {title}\n\n{text}\n\n{found}{where}"

@@ -29,7 +29,7 @@ _path = click.Path(dir_okay=False, path_type=Path)
     "engines",
     multiple=True,
     metavar="NAME",
-    help="Check another library, driven as its documentation says: opacus, jax-privacy, pfl and more; `all` for every one.",
+    help="Check another library, driven as its documentation says: opacus, jax-privacy, pfl, ...; `all` for every one.",
 )
 @click.option(
     "--result", type=_path, metavar="FILE", help="With --engine: keep what is found, engine by engine, as JSON."

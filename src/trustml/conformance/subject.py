@@ -115,7 +115,15 @@ class Subject:
 
     def quiet_gradient(self, batch: GivenBatch) -> Vector:
         """Un-noised mean gradient of a batch."""
-        return self.gradient(self._quiet, batch)
+        return self.gradient(self._call, batch)
+
+    def _call(self, inputs: Floats, labels: Ints, micro_batch_size: int, /) -> Gradient:
+        """Call the step without noise; one that raises an exception may be left broken, and is made anew."""
+        try:
+            return self._quiet(inputs, labels, micro_batch_size)
+        except Exception:
+            self._quiet = self.make_step(self.settings)
+            raise
 
     def part_at(self, coordinate: int) -> str:
         """Name of the array in which a coordinate is; empty where the gradient is one array."""
@@ -129,7 +137,7 @@ class Subject:
 
     def total(self, inputs: Floats, labels: Ints, *, micro: int = 0) -> Vector:
         """Un-noised sum over a batch."""
-        return flat(self._quiet(inputs, labels, micro)) * self.settings.expected_batch_size
+        return flat(self._call(inputs, labels, micro)) * self.settings.expected_batch_size
 
     def other_labels(self, rows: list[int]) -> Ints:
         """Labels of other classes, so that an outlier is far from being learned."""
