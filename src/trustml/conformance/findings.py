@@ -69,4 +69,4 @@ def bounded(check: str, measured: float, allowed: float, *, diagnosis: str) -> C
 
 def raised(check: str, error: Exception) -> CheckResult:
     """Fail a check in which the code under test raised an exception."""
-    return CheckResult(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
+    return CheckResult(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {' '.join(str(error).split())}"[:300])

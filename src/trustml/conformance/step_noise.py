@@ -36,6 +36,8 @@ NOT_FINITE = "the noisy gradient is not finite"
 _PERIODS = 24
 _RUNS, _NUMBERS, _SUCCESSIVE = 2, 800, 8
 _PAIRED = 4
+_TRIED = 1000
+"""Number of the run in which batches are tried; others are few."""
 
 
 def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[CheckResult]:
@@ -71,9 +73,14 @@ def _usable(subject: Subject, kinds: list[Kind]) -> tuple[list[Kind], list[Check
     One such call would spoil all that is told of the others.
     """
     usable, refused = [], []
+    noisy = subject.noisy_step(_TRIED)
     for kind in kinds:
         try:
-            finite = all(np.isfinite(subject.quiet_gradient(batch)).all() for batch in kind.batches)
+            finite = all(
+                np.isfinite(found).all()
+                for batch in kind.batches
+                for found in (subject.quiet_gradient(batch), subject.gradient(noisy, batch))
+            )
         except Exception as error:  # whatever a stranger's step does, the other checks go on
             refused.append(raised(kind.check, error))
         else:
