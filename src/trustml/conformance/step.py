@@ -236,12 +236,11 @@ def check_state(subject: Subject) -> list[CheckResult]:
 
 
 def _taken(subject: Subject, batch: Batch) -> bool:
-    """Whether a step takes a batch at all; if not, other checks say so."""
+    """Whether a step takes a batch at all, and gives numbers; if not, other checks say so."""
     try:
-        subject.quiet_gradient(batch)
+        return bool(np.isfinite(subject.quiet_gradient(batch)).all())
     except Exception:  # whatever a stranger's step does
         return False
-    return True
 
 
 def _batches(subject: Subject) -> list[Batch]:
