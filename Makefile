@@ -20,7 +20,7 @@ XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_coun
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" $(THREADS) PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench bench-large atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
+.PHONY: demo bench bench-large engines atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -65,6 +65,9 @@ test-reliability: environments  ## kill whole runs KILLS=20 times, and give ever
 
 test-conformance: environments  ## the conformance suite on every backend, JAX too
 	$(ALL) TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
+
+engines: environments  ## other libraries under the conformance suite (half an hour), and docs/conformance.md
+	$(BIN)/trustml conformance --engine all --result benchmarks/results/conformance.json --write-docs docs/conformance.md
 
 test-sensitivity: environments  ## search for an example that moves a clipped sum too far (an hour)
 	$(ALL) TRUSTML_SENSITIVITY_SECONDS=500 $(BIN)/python -m pytest -s tests/conformance/test_sensitivity.py $(PYTEST_ARGS)

@@ -12,6 +12,7 @@ from tests.conformance import cheats
 from tests.conformance.broken import BROKEN_STEPS, data, factory
 from trustml.conformance import StepSettings, check_step
 from trustml.conformance.batches import Batch
+from trustml.conformance.findings import raised
 from trustml.conformance.step import check_sum
 from trustml.conformance.subject import Subject
 
@@ -96,3 +97,9 @@ def test_too_few_examples_are_refused():
     inputs, labels = data()
     with pytest.raises(ValueError, match="give 12 examples or more"):
         check_step(factory(), inputs[:5], labels[:5])
+
+
+def test_of_a_long_message_its_ends_are_told():
+    error = RuntimeError('it broke\n  File "/some/where.py", line 3\n\n  by zero\n')
+    assert raised("a check", error).diagnosis == "raised RuntimeError: it broke ... by zero"
+    assert raised("a check", ValueError("no")).diagnosis == "raised ValueError: no"

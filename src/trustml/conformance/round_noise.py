@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from trustml.conformance.correlated_noise import check_correlated, check_sensitivity
-from trustml.conformance.findings import CheckResult, bounded
+from trustml.conformance.findings import CheckResult, bounded, raised
 from trustml.conformance.noise_statistics import (
     PRECISION,
     allowed,
@@ -32,6 +32,8 @@ from trustml.conformance.rounds import (
     spoiled,
 )
 
+NOBODY = "a round without clients has noise like any other"
+_TOLD = "a round without clients is told by its lack of noise"
 ADAPTING = 220
 """Rounds without clients in which an adaptive clipping norm is watched, of one training."""
 QUANTILE = 0.05
@@ -48,7 +50,7 @@ _SHIFTS = 4
 def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     """Check size, independence and covariance of the noise."""
     settings, declared = replace(subject.noisy, seed=subject.noisy.seed + 1), subject.noisy.expected_clients
-    weights, needed = len(subject.total([])), math.ceil(1.05 * numbers_needed(PRECISION))
+    weights, needed = subject.size(), math.ceil(1.05 * numbers_needed(PRECISION))
     crowd = declared if settings.adaptive else 4 * declared  # a share above 1 would make the norm run away
     cohorts = [0, 1, crowd, 0, 3, 0, 0, crowd, 0, 1, 0]
     if settings.adaptive:
@@ -59,13 +61,17 @@ def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     else:
         cohorts += [0] * (min(_CORRELATED, -(-needed // weights)) - 1 - len(cohorts))
     settings = replace(settings, rounds=1 + len(cohorts))
+    silent = _silent_without_clients(subject, settings)
+    shifts = [0] * _SHIFTS
+    if silent:  # what is told of other rounds shall not suffer from it
+        cohorts, shifts = [count or 1 for count in cohorts], [1] * _SHIFTS
     # Where rounds are correlated their covariance is estimated, so runs must be wider than there are rounds.
     wide = max(needed / settings.rounds, 40 * settings.rounds)
     runs = math.ceil(wide / weights)
     seen = subject.watch(settings, cohorts, first=subject.clients[:_TRAINED], runs=runs)
-    other = subject.watch(replace(settings, seed=settings.seed + runs), [0] * _SHIFTS, runs=runs)
+    other = subject.watch(replace(settings, seed=settings.seed + runs), shifts, runs=runs)
     why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
-    findings = [*_moments(seen), _fresh(seen, other)]
+    findings = [*silent, *_moments(seen), _fresh(seen, other)]
     if settings.noise == "independent":
         found = [check_sensitivity(seen.noise, separation=settings.separation, charged=None)]
         white = seen.noise
@@ -78,6 +84,15 @@ def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
 
 
+def _silent_without_clients(subject: FederatedSubject, settings: RoundSettings) -> list[CheckResult]:
+    """Look whether a round without clients has no noise at all, or cannot be."""
+    try:
+        moved = subject.move(subject.start(settings), [], settings)
+    except Exception as error:  # whatever a stranger's training does, the other checks go on
+        return [raised(NOBODY, error)]
+    return [] if moved.any() else [CheckResult(check=NOBODY, passed=False, diagnosis=_TOLD)]
+
+
 def _size(check: str, noise: Matrix, *, empty: bool = False) -> CheckResult:
     """Compare the standard deviation with the stated one, which is 1."""
     errors = abs(chi_square_errors(float((noise**2).sum()), noise.size))
@@ -86,8 +101,10 @@ def _size(check: str, noise: Matrix, *, empty: bool = False) -> CheckResult:
 
 def _diagnosis(noise: Matrix, *, empty: bool = False) -> str:
     ratio = math.sqrt(float((noise**2).mean()))
+    if not math.isfinite(ratio):
+        return "the noisy sum is not finite"
     if empty and ratio < 0.5:
-        return "a round without clients is told by its lack of noise"
+        return _TOLD
     if ratio > 1.5:
         return f"noise is {ratio:.3g} times its stated size: added for each client, or of another norm"
     if ratio < 0.75:
@@ -178,7 +195,7 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Ch
             surprising(len(rounds)),
             diagnosis=f"in round {worst + 1} {_diagnosis(noise[worst : worst + 1])}",
         ),
-        _size("a round without clients has noise like any other", noise[empty], empty=True),
+        *([_size(NOBODY, noise[empty], empty=True)] if empty.any() else []),
         _size("noise does not grow with the clients", noise[crowded]),
         uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
     ]
