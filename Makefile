@@ -36,10 +36,12 @@ bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FU
 	$(BIN)/trustml bench $(if $(FULL),--full) $(BENCH_ARGS)
 
 LARGE_RESULT := benchmarks/results/bench_large.json
+LARGE_PART := benchmarks/results/bench_large.part.json
 
 bench-large: environments  ## time networks of real size beside peers; goes on where it was interrupted (25 minutes on 2 cores)
-	$(BIN)/trustml bench --large --resume --result $(LARGE_RESULT) --write-docs docs/performance_large.md $(BENCH_ARGS)
+	$(BIN)/trustml bench --large --resume --result $(LARGE_PART) --write-docs docs/performance_large.md $(BENCH_ARGS)
 	$(BIN)/python benchmarks/large_step_parts.py
+	mv $(LARGE_PART) $(LARGE_RESULT)
 
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -94,6 +94,25 @@ def paired_ratio(above: Sequence[float | None], below: Sequence[float | None]) -
     return Ratio(value=middle, low=low, high=high, turns=len(pairs))
 
 
+def difference_ratio(sides: Sequence[tuple[Sequence[float | None], Sequence[float | None]]]) -> Ratio | str:
+    """Ratio of the medians of two differences, each of two engines' turns, with its interval; or why there is none.
+
+    All turns that all engines took are in it: without those whose difference is negative, noise alone would make a
+    difference of nothing positive. The interval is made of both medians' 95 % intervals, one or the other of which is
+    wrong in 10 % of all cases at most.
+    """
+    columns = [column for side in sides for column in side]
+    taken = np.array([row for row in zip(*columns, strict=False) if None not in row], np.float64).reshape(-1, 4)
+    if not len(taken):
+        return "the engines took no turn together"
+    left = taken[:, ::2] - taken[:, 1::2]
+    above, below = np.median(left, axis=0).tolist()
+    (least, most), (lowest, highest) = (median_interval(one, (1 + LEVEL) / 2) for one in left.T)
+    if above <= 0 or lowest <= 0:
+        return f"what is left cannot be told from nothing: {1e3 * above:.3g} and {1e3 * below:.3g} ms"
+    return Ratio(value=above / below, low=max(least, 0.0) / highest, high=most / lowest, turns=len(taken))
+
+
 def median_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a median by order statistics, interpolated between the two nearest levels.
 
@@ -149,32 +168,12 @@ def _judge(bar: Bar, result: Result) -> Judged:
         reason = "; ".join(dict.fromkeys(part for part in (above, below) if isinstance(part, str)))
         return Judged(bar=bar, verdict="not measured", reason=reason)
     notes = _failures(bar, result)
-    if bar.quantity == "memory":
-        if not above.memory_peak or not below.memory_peak:
-            return Judged(bar=bar, verdict="not measured", reason="this system does not tell peak memory")
-        ratio = _exact(above.memory_peak / below.memory_peak)
-        extra = [(one.memory_peak or 0) - (one.memory_before or 0) for one in (above, below)]
-        notes.append(f"whole processes; the work alone: {extra[0] / 2**20:.0f} and {extra[1] / 2**20:.0f} MiB")
-    elif bar.quantity in ("work_mebibytes", "memory_beyond_weights"):
-        worked = _work_memory(above), _work_memory(below)
-        if not all(worked):
-            return Judged(bar=bar, verdict="not measured", reason="this system does not tell peak memory")
-        if bar.quantity == "work_mebibytes":
-            ratio = _exact(worked[0] / 2**20)
-        else:
-            rest = [
-                work - 2 * 4 * trained_numbers(one.workload) for work, one in zip(worked, (above, below), strict=True)
-            ]
-            notes.append(f"{rest[0] / 2**20:.0f} and {rest[1] / 2**20:.0f} MiB")
-            ratio = _exact(max(rest[0], 0) / max(rest[1], 1))
+    if bar.quantity == "time":
+        ratio = _time_ratio(bar, above, below, result, notes)
     else:
-        turns = [_turns(side, one, result) for side, one in ((bar.above, above), (bar.below, below))]
-        found = paired_ratio(*turns)
-        if found is None:
-            return Judged(bar=bar, verdict="not measured", reason="the two engines took no turn together")
-        ratio = found
-        if ratio.turns < FEWEST_TURNS:
-            notes.append(f"{ratio.turns} turns only")
+        ratio = _memory_ratio(bar, above, below, notes)
+    if isinstance(ratio, str):
+        return Judged(bar=bar, verdict="not measured", reason=ratio)
     return Judged(
         bar=bar,
         verdict=verdict_of(ratio, bar),
@@ -185,22 +184,56 @@ def _judge(bar: Bar, result: Result) -> Judged:
     )
 
 
+def _memory_ratio(bar: Bar, above: Timing, below: Timing, notes: list[str]) -> Ratio | str:
+    """The figure of a bar about memory, or why there is none; adds to `notes` what it was made of."""
+    both = above, below
+    if not all(one.memory_peak and (one.memory_before or bar.quantity == "memory") for one in both):
+        return "this system does not tell peak memory"
+    work = [(one.memory_peak or 0) - (one.memory_before or 0) for one in both]
+    if bar.quantity == "memory":
+        notes.append(f"whole processes; the work alone: {_mebibytes(work)}")
+        return _exact((above.memory_peak or 0) / (below.memory_peak or 1))
+    if min(work) <= 0:
+        return "the work left no peak above what was there before"
+    if bar.quantity == "work_mebibytes":
+        return _exact(work[0] / 2**20)
+    rest = [held - 2 * 4 * trained_numbers(one.workload) for held, one in zip(work, both, strict=True)]
+    if min(rest) <= 0:  # what is there before is not all that the peak holds, or that of the system is coarse
+        return f"nothing was seen beyond weights, gradient and noise: {_mebibytes(rest)}"
+    notes.append(_mebibytes(rest))
+    return _exact(rest[0] / rest[1])
+
+
+def _mebibytes(those: Sequence[int]) -> str:
+    return " and ".join(f"{one / 2**20:.0f}" for one in those) + " MiB"
+
+
+def _time_ratio(bar: Bar, above: Timing, below: Timing, result: Result, notes: list[str]) -> Ratio | str:
+    """The figure of a bar about time, or why there is none."""
+    those = [above, below]
+    sides: list[tuple[Sequence[float | None], Sequence[float | None]]] = []
+    for side, one in ((bar.above, above), (bar.below, below)):
+        off: Sequence[float | None] = [0.0] * len(one.turns)
+        if side.without is not None:
+            other = result.of(*side.without, bar.allocator)
+            if other is None or other.status != "ok":
+                return f"{side.without[1]} has no times of {side.without[0].name} ({bar.allocator} allocator)"
+            those.append(other)
+            off = other.turns
+        sides.append((one.turns, off))
+    if len({one.begun for one in those}) > 1:
+        return "the engines were not run together, but at other times"
+    if len(those) > 2:
+        ratio = difference_ratio(sides)
+    else:
+        ratio = paired_ratio(above.turns, below.turns) or "the two engines took no turn together"
+    if isinstance(ratio, Ratio) and ratio.turns < FEWEST_TURNS:
+        notes.append(f"{ratio.turns} turns only")
+    return ratio
+
+
 def _exact(value: float) -> Ratio:
     return Ratio(value=value, low=value, high=value, turns=0)
-
-
-def _work_memory(one: Timing) -> int:
-    """Bytes that the work held at most, above what was resident before; 0 where the system does not tell."""
-    return one.memory_peak - one.memory_before if one.memory_peak and one.memory_before else 0
-
-
-def _turns(side: Side, one: Timing, result: Result) -> list[float | None]:
-    """Seconds of every turn, without those of what the side leaves out."""
-    if side.without is None:
-        return list(one.turns)
-    other = result.of(*side.without, one.allocator)
-    off = other.turns if other is not None and other.status == "ok" else ()
-    return [a - b if a is not None and b is not None and a > b else None for a, b in zip(one.turns, off, strict=False)]
 
 
 def _failures(bar: Bar, result: Result) -> list[str]:

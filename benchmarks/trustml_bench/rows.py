@@ -36,6 +36,7 @@ def floor_ratio(one: Timing, result: Result, *, any_framework: bool) -> tuple[Ra
         if other.role == "floor"
         and other.status == "ok"
         and other.allocator == one.allocator
+        and other.begun == one.begun
         and other.workload == floor_workload(one.workload)
         and (any_framework or framework_of(other.environment) == framework_of(one.environment))
     ]
