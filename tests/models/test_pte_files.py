@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from trustml.models import pte_files
 from trustml.models.pte_files import holds_eight_bits
 
 flatbuffers = pytest.importorskip("flatbuffers")
@@ -69,3 +70,45 @@ def test_its_word_is_not_taken_and_a_damaged_one_says_nothing():
     for length in range(0, len(whole) - 16):
         holds_eight_bits(whole[:length])
     assert not holds_eight_bits(whole[:80])
+
+
+def shared(graphs: int, values: int) -> bytes:
+    """Graphs of their own, all with one list, in which all places are those of one value."""
+    builder = flatbuffers.Builder()
+    builder.StartObject(2)
+    builder.PrependUint8Slot(0, 1, 0)
+    value = builder.EndObject()
+    builder.StartVector(4, values, 4)
+    for _ in range(values):
+        builder.PrependUOffsetTRelative(value)
+    listed = builder.EndVector()
+    places = []
+    for _ in range(graphs):
+        builder.StartObject(8)
+        builder.PrependUOffsetTRelativeSlot(2, listed, 0)
+        places.append(builder.EndObject())
+    roots = [builder.PrependUOffsetTRelative(place) or builder.Offset() for place in places]
+    builder.Finish(places[0])
+    content = bytes(builder.Output())
+    headers = b""
+    for number, root in enumerate(roots):
+        place = 16 * (graphs - number) + len(content) - root
+        headers += (b"\0\0\0\0XH00" + struct.pack("<HI", 16, place)).ljust(16, b"\0")
+    return headers + content
+
+
+@pytest.mark.parametrize("graphs", ["one", "their own"])
+def test_a_list_to_which_every_header_points_is_not_read_as_often(graphs, monkeypatch):
+    if graphs == "one":
+        one = program(graph(*[(1, FLOAT, 1)] * 40))
+        at = one.index(b"\0\0\0\0XH00")
+        (place,) = struct.unpack_from("<I", one, at + 10)
+        headers = [b"\0\0\0\0XH00" + struct.pack("<HI", 16, 14 * left + at + place) for left in range(60, 0, -1)]
+        content = b"".join(headers) + one
+    else:
+        content = shared(60, 400)
+    looked: list[int] = []
+    monkeypatch.setattr(pte_files, "_is_rounded", lambda content, value: bool(looked.append(value)))
+    assert not holds_eight_bits(content)
+    assert len(looked) == (40 if graphs == "one" else len(content) // 4)
+    assert len(set(looked)) == (40 if graphs == "one" else 1)

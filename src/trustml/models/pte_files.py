@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 _HEADER = re.compile(rb"\0\0\0\0XH00")
 _FLATBUFFER_PLACE = 10
@@ -21,21 +22,36 @@ _EIGHT_BITS = frozenset({3, 4, 6})
 
 
 def holds_eight_bits(content: bytes) -> bool:
-    """Whether a program keeps weights in 8 bits, by its own numbers and not by what it says of itself."""
-    return any(_datatypes(content, found.start()) for found in _HEADER.finditer(content))
+    """Whether a program keeps weights in 8 bits, by its own numbers and not by what it says of itself.
+
+    Of a damaged graph nothing is known, and its runtime refuses it. Graphs of a stranger may share one list, so all
+    values together are no more than fit into the file: the time grows with its length alone.
+    """
+    return any(_is_rounded(content, value) for value in islice(_values(content), len(content) // 4))
 
 
-def _datatypes(content: bytes, header: int) -> bool:
-    """Whether one graph has such a weight; of a damaged one nothing is known, and its runtime refuses it."""
+def _values(content: bytes) -> Iterator[int]:
+    """Places of the values of all graphs, each of which is looked at once."""
+    seen: set[int] = set()
+    for found in _HEADER.finditer(content):
+        try:
+            (place,) = struct.unpack_from("<I", content, found.start() + _FLATBUFFER_PLACE)
+            graph = _follow(content, found.start() + place)
+            if graph not in seen:
+                seen.add(graph)
+                yield from _listed(content, _field(content, graph, _VALUES))
+        except struct.error:
+            continue
+
+
+def _is_rounded(content: bytes, value: int) -> bool:
     try:
-        (place,) = struct.unpack_from("<I", content, header + _FLATBUFFER_PLACE)
-        graph = _follow(content, header + place)
-        return any(_is_rounded(content, value) for value in _listed(content, _field(content, graph, _VALUES)))
+        return _has_eight_bits(content, value)
     except (struct.error, IndexError):
         return False
 
 
-def _is_rounded(content: bytes, value: int) -> bool:
+def _has_eight_bits(content: bytes, value: int) -> bool:
     kind, union = _field(content, value, _UNION_KIND), _field(content, value, _UNION)
     if not kind or not union or content[kind] != _QUANTISED:
         return False
