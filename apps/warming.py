@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from trustml.launch.benchmarks import bench_module
@@ -21,10 +22,16 @@ def warm() -> threading.Thread:
 
 
 def _import_all() -> None:
+    """Each by itself: the page that needs what cannot be imported says so when it is opened."""
     for page in sorted(_HERE.rglob("*.py")):
-        for one in imports_of(page):
-            __import__(one.module or "", fromlist=[name.name for name in one.names])
-    bench_module("panels")
+        found: list[ast.ImportFrom] = []
+        with suppress(Exception):
+            found = imports_of(page)
+        for one in found:
+            with suppress(Exception):
+                __import__(one.module or "", fromlist=[name.name for name in one.names])
+    with suppress(Exception):
+        bench_module("panels")
 
 
 def imports_of(page: Path) -> list[ast.ImportFrom]:
