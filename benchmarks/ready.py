@@ -58,16 +58,17 @@ def measured(name: str, runs: Path, *, minutes: float | None) -> dict[str, Any]:
     spent: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else nothing
     what = ["--resume", spent["run"]] if "run" in spent else [name]
     command = [sys.executable, "-m", "trustml.cli", "run", *what, "--runs", str(runs), "--json"]
+    there = set(runs.glob(f"{Path(name).stem}-*"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             told, _ = process.communicate(timeout=minutes and 60 * minutes)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             told, _ = process.communicate()
-    begun = sorted(runs.glob(f"{Path(name).stem}-*"), key=os.path.getmtime)
-    if not begun:
-        raise SystemExit(f"{name}: nothing was begun in {minutes} minutes")
-    path = Path(spent["run"]) if "run" in spent else begun[-1]
+    begun = [Path(spent["run"])] if "run" in spent else [*set(runs.glob(f"{Path(name).stem}-*")) - there]
+    if len(begun) != 1:  # those of other calls are not taken for this one's
+        raise SystemExit(f"{name}: {len(begun)} runs were begun, and not one: {told.splitlines()[-1:]}")
+    (path,) = begun
     if process.returncode == 0:
         audit = [sys.executable, "-m", "trustml.cli", "audit", str(path)]
         subprocess.run(audit, stdout=subprocess.DEVNULL, check=True)
@@ -81,7 +82,7 @@ def measured(name: str, runs: Path, *, minutes: float | None) -> dict[str, Any]:
     }
     if process.returncode:
         note.write_text(json.dumps(spent | {"run": str(path)}))
-        raise SystemExit(f"{name}: {told.splitlines()[-1:]}; call this again with --runs {runs} to go on")
+        raise SystemExit(f"{name}: {told.splitlines()[-1:]}; call this again with the same --runs to go on")
     note.unlink(missing_ok=True)
     spent.pop("run", None)
     return spent | facts_of_run(path)
@@ -177,6 +178,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="interrupt a run then; what it took counts when it goes on")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    if asked.minutes and not asked.runs:
+        parser.error("--minutes interrupts a run, which goes on only from a folder that is kept: name one by --runs")
     results = json.loads(asked.output.read_text()) if asked.output.is_file() else {}
     with tempfile.TemporaryDirectory() as own:
         for name in asked.names:
