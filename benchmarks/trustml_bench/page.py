@@ -43,7 +43,8 @@ _HOW = f"""## How it was measured
   keep the fastest start alone.
 - A ratio is the median of the ratios of paired turns; its 90 % interval is by interpolated order statistics of these
   (Hettmansperger and Sheather, 1986). A bar whose median lies on the wrong side but inside the interval reads *met
-  within noise*.
+  within noise*. Where noise is left out of both, it is the ratio of the medians of what is left in each turn, and its
+  interval is made of theirs.
 - *Floor* is the least that the work costs: the plain step for a private step, as many forward and backward passes for
   integrated gradients, as many forward passes for occlusion, one centralised epoch for a round. `/ floor` is against
   the fastest of the same framework, `/ any` against the fastest of all. Integrated gradients may be below it: layers
