@@ -6,8 +6,9 @@ import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from msgspec.structs import replace
+import msgspec
 
 from trustml.errors import UsageError
 from trustml.plan.switches import ALLOCATOR_VARIABLES, switches_in_force
@@ -52,8 +53,43 @@ def run_benchmark(
         If the file cannot be written, or the earlier result was measured in another way.
     """
     begun = time.monotonic()
+    new = _nothing_yet(command, turns)
+    if earlier is not None:
+        _require_same(earlier, new, path)
+        groups = _left(groups, earlier)
+        begun -= earlier.seconds
+        new = msgspec.structs.replace(earlier, command=command if earlier.complete and groups else earlier.command)
+    completes = new.command == command
+    if earlier is not None and not groups:
+        if completes and not earlier.complete:  # by a call that chose what was missing
+            new = msgspec.structs.replace(new, complete=True)
+            _write(path, new)
+        return new
+    listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
+    result = msgspec.structs.replace(new, complete=False, ceilings=_larger(ceilings(), new.ceilings))
+    _write(path, result)
+    for number, group in enumerate(groups, start=1):
+        start, at = time.monotonic(), _now("milliseconds")
+        listener({"event": "job-start", "job": group.name})
+        found, theirs = measure_group(group, turns=turns, listener=listener)
+        last = number == len(groups)
+        result = msgspec.structs.replace(
+            result,
+            seconds=round(time.monotonic() - begun, 1),
+            complete=last and completes,
+            versions=_with_versions(result.versions, theirs, path),
+            ceilings=_larger(result.ceilings, ceilings() if last else None),
+            measured=_with_timings(result.measured, [msgspec.structs.replace(one, begun=at) for one in found]),
+        )
+        _write(path, result)
+        listener(_ended(group, found, seconds=time.monotonic() - start))
+    return result
+
+
+def _nothing_yet(command: str, turns: int) -> Result:
+    """A result of this code on this machine, in which nothing was measured."""
     inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
-    new = Result(
+    return Result(
         format=FORMAT,
         created=_now("seconds"),
         seconds=0.0,
@@ -66,45 +102,13 @@ def run_benchmark(
         ceilings=None,
         measured=(),
     )
-    if earlier is not None:
-        _require_same(earlier, new, path)
-        groups = _left(groups, earlier)
-        begun -= earlier.seconds
-        new = replace(earlier, command=command if earlier.complete and groups else earlier.command)
-    completes = new.command == command
-    if earlier is not None and not groups:
-        if completes and not earlier.complete:  # by a call that chose what was missing
-            new = replace(new, complete=True)
-            _write(path, new)
-        return new
-    listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
-    result = replace(new, complete=False, ceilings=_larger(ceilings(), new.ceilings))
-    _write(path, result)
-    for number, group in enumerate(groups, start=1):
-        start, at = time.monotonic(), _now("milliseconds")
-        listener({"event": "job-start", "job": group.name})
-        found, theirs = measure_group(group, turns=turns, listener=listener)
-        last = number == len(groups)
-        result = replace(
-            result,
-            seconds=round(time.monotonic() - begun, 1),
-            complete=last and completes,
-            versions=_with_versions(result.versions, theirs, path),
-            ceilings=_larger(result.ceilings, ceilings() if last else None),
-            measured=_with_timings(result.measured, [replace(one, begun=at) for one in found]),
-        )
-        _write(path, result)
-        bad = [one.engine for one in found if one.status == "failed"]
-        listener(
-            {
-                "event": "job-end",
-                "job": group.name,
-                "status": "error" if bad else "ok",
-                "reason": f"failed: {', '.join(bad)}" if bad else "",
-                "seconds": time.monotonic() - start,
-            }
-        )
-    return result
+
+
+def _ended(group: Group, found: Sequence[Timing], *, seconds: float) -> dict[str, Any]:
+    """What a listener is told of a group that was measured."""
+    bad = [one.engine for one in found if one.status == "failed"]
+    status, reason = ("error", f"failed: {', '.join(bad)}") if bad else ("ok", "")
+    return {"event": "job-end", "job": group.name, "status": status, "reason": reason, "seconds": seconds}
 
 
 def _require_same(earlier: Result, new: Result, path: Path) -> None:
