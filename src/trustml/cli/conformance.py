@@ -56,8 +56,8 @@ def command(
     if engines or earlier:
         if backends:
             raise click.UsageError("--backend checks trustml itself, --engine and --from other libraries; give one")
-        if engines and earlier:
-            raise click.UsageError("--from shows a result as it is; leave out --engine")
+        if earlier and (engines or result):
+            raise click.UsageError("--from shows a result as it is; leave out --engine and --result")
         findings = _of_engines(engines, result, earlier, page)
     elif result or page:
         raise click.UsageError("--result and --write-docs are about other libraries; give --engine too")
@@ -94,6 +94,8 @@ def _of_engines(
         raise UsageError(HOW_TO_GET.replace("bench:", "--engine:", 1))
     told = messages().print
     checked = module.read_checked(earlier) if earlier else module.check_engines(engines, kept=result, tell=told)
+    if old := module.outdated(checked):
+        told(f"found by another state of the suite: {', '.join(old)}")
     if page is not None:
         write_document(page, module.conformance_page(checked), what="--write-docs")
     missing = [
