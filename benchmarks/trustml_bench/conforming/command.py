@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from trustml.conformance.findings import CheckResult
 from trustml.errors import UsageError
 from trustml.record.files import write_atomic
 from trustml_bench.conforming.catalogue import ENGINES, PeerEngine
@@ -31,6 +32,14 @@ def chosen(names: Sequence[str]) -> list[PeerEngine]:
     if unknown:
         raise UsageError(f"--engine: {unknown[0]!r} is none; there are {EVERY}, {', '.join(known)}")
     return [engine for engine in ENGINES if EVERY in names or engine.name in names]
+
+
+def findings_of(checked: CheckedEngine) -> list[CheckResult]:
+    """Findings of an engine; one that did not run is not decided."""
+    if not checked.problem:
+        return list(checked.findings)
+    check, problem = "the engine runs", checked.problem
+    return [CheckResult(check=check, passed=False, decided=False, diagnosis=problem, subject=checked.engine)]
 
 
 def outdated(checked: Sequence[CheckedEngine]) -> list[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, messages
-from trustml.conformance.findings import CheckResult
 from trustml.errors import UsageError
 from trustml.frameworks.table import backend_names
 from trustml.scenario.spec import BackendName
+
+if TYPE_CHECKING:
+    from trustml.conformance.findings import CheckResult
 
 _path = click.Path(dir_okay=False, path_type=Path)
 
@@ -98,9 +101,4 @@ def _of_engines(
         told(f"found by another state of the suite: {', '.join(old)}")
     if page is not None:
         write_document(page, module.conformance_page(checked), what="--write-docs")
-    missing = [
-        CheckResult(check="the engine runs", passed=False, decided=False, diagnosis=one.problem, subject=one.engine)
-        for one in checked
-        if one.problem
-    ]
-    return [*missing, *(finding for one in checked for finding in one.findings)]
+    return [finding for one in checked for finding in module.findings_of(one)]
