@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 
@@ -30,8 +31,11 @@ def test_the_ends_of_the_range(secret):
 
 def test_fewer_shares_fit_every_secret():
     """One share fewer than the threshold and any other secret lie on a polynomial, so they rule no secret out."""
-    shares = split(secrets.token_bytes(32), [1, 2, 3], threshold=3)
+    secret = secrets.token_bytes(32)
+    shares = split(secret, [1, 2, 3], threshold=3)
     known = {1: shares[1], 2: shares[2]}
+    with contextlib.suppress(PrivacyError):  # no line goes through them and the secret
+        assert combine(known, threshold=2) != secret
     other = secrets.token_bytes(32)
     first, second, value = (*(int.from_bytes(share, "big") for share in known.values()), int.from_bytes(other, "big"))
     third = (value - 3 * first + 3 * second) % PRIME  # the parabola through (0, value), (1, first), (2, second)
