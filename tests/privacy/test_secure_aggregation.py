@@ -212,6 +212,25 @@ def test_one_vector_of_each_client_is_asked_for():
         secure_sum(VECTORS[:3], SETTINGS)
 
 
+def test_clients_that_are_kept_between_messages_go_on_where_they_were():
+    clients = [SecureClient(number, SETTINGS) for number in range(4)]
+
+    def again(number: int) -> SecureClient:
+        clients[number] = SecureClient.restored(clients[number].kept(), SETTINGS)
+        return clients[number]
+
+    server = SecureServer(SETTINGS)
+    keys = server.keys({number: again(number).advertise() for number in range(4)})
+    routed = server.routed({number: again(number).share(keys) for number in range(4)})
+    survivors = server.collected(
+        {number: again(number).masked(routed[number], VECTORS[number]) for number in (0, 1, 3)}
+    )
+    total = server.total({number: again(number).reveal(survivors) for number in survivors})
+    assert SETTINGS.decoded(total).tolist() == expected((0, 1, 3))
+    with pytest.raises(PrivacyError, match="out of turn"):
+        again(0).reveal(survivors)
+
+
 class Secure(NumpyFederation):
     """The oracle's server, without a look at any update."""
 

@@ -144,6 +144,21 @@ class SecureClient:
             keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in alive},
         )
 
+    def kept(self) -> bytes:
+        """Give what a client that is one process after another keeps between messages. It holds every secret."""
+        keys = [key.private_bytes_raw() for key in (self._mask_key, self._channel_key)]
+        return msgspec.msgpack.encode((self.number, self._next, keys, self._seed, self._keys, self._shares))
+
+    @classmethod
+    def restored(cls, kept: bytes, settings: SecureAggregation) -> SecureClient:
+        """Give the client that was kept. Each state is restored once: who answers twice may reveal two secrets."""
+        kind = tuple[int, int, list[bytes], bytes, dict[int, Keys], dict[int, bytes]]
+        number, stage, keys, seed, public, shares = msgspec.msgpack.decode(kept, type=kind)
+        client = cls(number, settings)
+        client._mask_key, client._channel_key = map(X25519PrivateKey.from_private_bytes, keys)
+        client._seed, client._keys, client._shares, client._next = seed, public, shares, stage
+        return client
+
     def _public(self) -> Keys:
         mask_key, channel = self._mask_key.public_key(), self._channel_key.public_key()
         return Keys(mask=mask_key.public_bytes_raw(), channel=channel.public_bytes_raw())
