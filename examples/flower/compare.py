@@ -19,12 +19,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from relay import Relay
 
 import trustml
 from trustml.data.clients import read_federated_plan
+from trustml.data.dataset import Ints
 from trustml.models.layers import Architecture, Dense, Flatten, ReLU
 from trustml.models.weights import read_weights
 from trustml.plan.job import TrainJob, encode_job
@@ -32,6 +34,7 @@ from trustml.privacy.secure_aggregation import secure_sum
 from trustml.privacy.secure_settings import SecureAggregation
 from trustml.record.store import RunDirectory
 
+Rounds: TypeAlias = list[dict[int, list[Ints]]]
 APP = Path(__file__).resolve().parent / "app"
 STARTING, ROUND = 120.0, 60.0  # seconds that the server may take to come up, and a round
 
@@ -42,6 +45,8 @@ class Comparison:
 
     Attributes
     ----------
+    dropped : int
+        Answers that did not come, over all rounds.
     difference, moved : float
         Largest of a weight between the two, and between the start and the simulation's end.
     stated_up, stated_down : float
@@ -55,6 +60,7 @@ class Comparison:
 
     clients: int
     rounds: int
+    dropped: int
     secure: bool
     difference: float
     moved: float
@@ -66,10 +72,11 @@ class Comparison:
     seconds: float
 
 
-def simulated(*, clients: int, rounds: int, secure: bool, backend: str, out: Path) -> trustml.Run:
-    """Run the regime as a simulation, in its cohort every client."""
+def simulated(*, clients: int, rounds: int, dropout: float, secure: bool, backend: str, out: Path) -> trustml.Run:
+    """Run the regime as a simulation; every client is asked in every round."""
     regime = trustml.FedAvg(
         partition=trustml.Dirichlet(clients=clients, alpha=1.0, minimum=20),
+        cohort=trustml.FixedCohort(clients=clients, dropout=dropout),
         rounds=rounds,
         client_optimizer=trustml.SGD(learning_rate=0.1),
         weighting="uniform" if secure else "examples",
@@ -96,21 +103,27 @@ def job_of(directory: RunDirectory) -> TrainJob:
     raise SystemExit(f"{directory.path} holds no training")
 
 
-def write_folders(directory: RunDirectory, job: TrainJob, *, clients: int, root: Path) -> None:
+def read_rounds(directory: RunDirectory, job: TrainJob) -> Rounds:
+    """Give the batches of each client that answers, by round."""
+    plan = read_federated_plan(directory.arrays(job.plan))
+    return [dict(zip(plan.participants(one).tolist(), plan.round(one), strict=True)) for one in range(len(plan))]
+
+
+def write_folders(directory: RunDirectory, job: TrainJob, rounds: Rounds, *, clients: int, root: Path) -> None:
     """Write what the server starts from, and for each client a folder with its own examples and batches."""
     (root / "server").mkdir()
     np.savez(root / "server" / "start.npz", **read_weights(directory.file(job.initial_weights)))
-    plan, data = read_federated_plan(directory.arrays(job.plan)), directory.mapped(job.data)
-    rounds = [
-        dict(zip(plan.participants(number).tolist(), plan.round(number), strict=True)) for number in range(len(plan))
-    ]
+    data = directory.mapped(job.data)
     for client in range(clients):
-        own = np.unique(np.concatenate([batch for visits in rounds for batch in visits[client]]))
+        own = np.unique(
+            np.concatenate([np.zeros(0, int), *(one for visits in rounds for one in visits.get(client, []))])
+        )
         arrays = {"inputs": data["train_inputs"][own], "labels": data["train_labels"][own]}
         for number, visits in enumerate(rounds, start=1):
-            batches = [np.searchsorted(own, batch) for batch in visits[client]]
-            arrays[f"indices{number}"] = np.concatenate(batches)
-            arrays[f"offsets{number}"] = np.cumsum([0, *map(len, batches)])
+            if client in visits:  # else it drops out
+                batches = [np.searchsorted(own, batch) for batch in visits[client]]
+                arrays[f"indices{number}"] = np.concatenate(batches)
+                arrays[f"offsets{number}"] = np.cumsum([0, *map(len, batches)])
         folder = root / f"client-{client}"
         folder.mkdir()
         np.savez(folder / "own.npz", **arrays)
@@ -213,35 +226,51 @@ def as_processes(environment: Path, root: Path, *, clients: int, rounds: int, se
         return relay, time.monotonic() - began
 
 
-def compare(environment: Path, root: Path, *, clients: int, rounds: int, secure: bool, backend: str) -> Comparison:
+def compare(
+    environment: Path, root: Path, *, clients: int, rounds: int, dropout: float, secure: bool, backend: str
+) -> Comparison:
     """Do both, and look at what came out."""
-    run = simulated(clients=clients, rounds=rounds, secure=secure, backend=backend, out=root / "runs")
+    out = root / "runs"
+    run = simulated(clients=clients, rounds=rounds, dropout=dropout, secure=secure, backend=backend, out=out)
     job = job_of(run.directory)
-    write_folders(run.directory, job, clients=clients, root=root)
+    visits = read_rounds(run.directory, job)
+    if min(map(len, visits)) < (clients // 2 + 1 if secure else 2):
+        raise SystemExit("too few clients answer in a round; give more of them, or a smaller --dropout")
+    write_folders(run.directory, job, visits, clients=clients, root=root)
     relay, seconds = as_processes(environment, root, clients=clients, rounds=rounds, secure=secure)
     wanted = read_weights(run.directory.file(f"jobs/{job.id}/weights.safetensors"))
     start = read_weights(run.directory.file(job.initial_weights))
     with np.load(root / "server" / "after.npz") as after:
         difference = max(float(np.abs(after[name] - part).max()) for name, part in wanted.items())
-    measures = run.measures().set_index("measure")["value"]
-    up, down = (float(measures[name]) for name in ("bytes_up", "bytes_down"))
-    if secure:
-        settings = SecureAggregation(clients=clients, threshold=clients // 2 + 1, clipping_norm=1.0)
-        of_messages = secure_sum(np.zeros((clients, sum(part.size for part in start.values()))), settings)
-        up, down = of_messages.bytes_up, down + of_messages.bytes_down
+    up, down = stated(run, visits, clients=clients, size=sum(part.size for part in start.values()), secure=secure)
     return Comparison(
         clients=clients,
         rounds=rounds,
+        dropped=sum(clients - len(one) for one in visits),
         secure=secure,
         difference=difference,
         moved=max(float(np.abs(start[name] - part).max()) for name, part in wanted.items()),
-        stated_up=up * rounds,
-        stated_down=down * rounds,
+        stated_up=up,
+        stated_down=down,
         wire_up=dict(relay.up),
         wire_down=dict(relay.down),
         calls=dict(relay.calls),
         seconds=seconds,
     )
+
+
+def stated(run: trustml.Run, visits: Rounds, *, clients: int, size: int, secure: bool) -> tuple[float, float]:
+    """Bytes up and down of all rounds: the run's measures, and for secure sums the lengths of their messages."""
+    measures = run.measures().set_index("measure")["value"]
+    up, down = (len(visits) * float(measures[name]) for name in ("bytes_up", "bytes_down"))
+    if not secure:
+        return up, down
+    settings = SecureAggregation(clients=clients, threshold=clients // 2 + 1, clipping_norm=1.0)
+    rounds = [
+        secure_sum(np.zeros((clients, size)), settings, stays={one: 2 for one in range(clients) if one not in visited})
+        for visited in visits
+    ]
+    return float(sum(one.bytes_up for one in rounds)), down + sum(one.bytes_down for one in rounds)
 
 
 def free_port() -> int:
@@ -275,6 +304,7 @@ def main() -> None:
     parser.add_argument("--flower", type=Path, default=place, help="virtual environment with flwr 1.42 (%(default)s)")
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dropout", type=float, default=0.0, help="share of clients that do not answer (%(default)s)")
     parser.add_argument("--secure", action="store_true", help="sum by secure aggregation; every client weighs alike")
     parser.add_argument("--backend", default="jax", help="of the simulation (%(default)s)")
     parser.add_argument("--keep", type=Path, help="new folder for everything; left out, a temporary one")
@@ -290,6 +320,7 @@ def main() -> None:
             root.resolve(),
             clients=given.clients,
             rounds=given.rounds,
+            dropout=given.dropout,
             secure=given.secure,
             backend=given.backend,
         )
@@ -303,6 +334,7 @@ def show(found: Comparison) -> None:
     """Print a comparison."""
     how = "secure sums" if found.secure else "averages"
     print(f"{found.clients} clients, {found.rounds} rounds of {how}, {found.seconds:.0f} s between processes")
+    print(f"{found.dropped} of {found.clients * found.rounds} answers did not come, as the regime's cohort drew it")
     print(f"weights: largest difference {found.difference:.2g}; the rounds moved one by {found.moved:.2g}")
     for way, stated, wire in (("down", found.stated_down, found.wire_down), ("up", found.stated_up, found.wire_up)):
         total = sum(wire.values())

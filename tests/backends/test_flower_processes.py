@@ -58,11 +58,13 @@ def test_the_relay_counts_every_byte_by_request(relay_module):
 @pytest.mark.jax
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not ENVIRONMENT, reason="TRUSTML_BENCH_FLOWER names no environment with flwr")
-@pytest.mark.parametrize("secure", [False, True], ids=["averages", "secure sums"])
+@pytest.mark.parametrize("secure", [False, True], ids=["averages", "secure sums"])  # clients of both drop out
 def test_processes_that_talk_have_the_weights_of_the_simulation(tmp_path, secure):
     root = tmp_path / "flower"
-    command = [sys.executable, FOLDER / "compare.py", "--json", "--rounds", "2", "--keep", root]
+    command = [sys.executable, FOLDER / "compare.py", "--json", "--keep", root]
+    command += ["--clients", "4", "--rounds", "2", "--dropout", "0.25"]
     found = json.loads(subprocess.check_output([*command, *(["--secure"] if secure else [])], timeout=800))
+    assert found["dropped"] > 0
     assert found["difference"] < 1e-6 < 1e-2 < found["moved"]
     up, down = sum(found["wire_up"].values()), sum(found["wire_down"].values())
     assert found["stated_up"] < up and found["stated_down"] < down  # HTTP's own is never nothing

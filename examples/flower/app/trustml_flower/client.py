@@ -62,6 +62,8 @@ def trained(folder: Path, arrays: dict[str, Any], number: int) -> tuple[dict[str
     job = decode_job((folder / "job.json").read_bytes())
     assert isinstance(job, TrainJob)
     with np.load(folder / "own.npz") as own:
+        if f"indices{number}" not in own:
+            raise RuntimeError(f"this client does not answer in round {number}: so the cohort of the run was drawn")
         inputs, labels = own["inputs"], own["labels"]
         indices, offsets = own[f"indices{number}"], own[f"offsets{number}"]
     batches = [indices[start:end] for start, end in itertools.pairwise(offsets)]
