@@ -230,12 +230,14 @@ MUTANTS = (
         (
             "both secrets of survivors are revealed",
             _SECURE,
-            "keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in alive}",
+            "keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in self._alive}",
             "keys={other: share[SHARE_BYTES:] for other, share in self._shares.items()}",
         ),
         ("no mask of one's own", _SECURE, "words = words + mask(self._seed, like=words)", "words = words + 0"),
         ("masks of a pair from one secret", _SECURE, "words if own < other else np.negative(words)", "words"),
         ("a client that is told to be gone tells", _SECURE, "if self.number not in alive:", "if not alive:"),
+        ("clients told otherwise are believed", _SECURE, "if self._opened(other, text) != self._told():", "if False:"),
+        ("a few confirmations are enough", _SECURE, "self._enough(len(confirmed) + 1)", "self._enough(2**40)"),
         (
             "half of the clients are enough",
             _AGREED,

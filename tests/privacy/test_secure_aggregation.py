@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from tests import WHOLE
 from trustml.backends.numpy.federated import NumpyFederation
 from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.errors import PrivacyError, UsageError
@@ -31,10 +33,10 @@ def test_every_pattern_of_dropouts():
     """Client 0 stays; each other drops out after any number of messages: the exact sum, or nothing."""
     clipped = VECTORS / np.maximum(1.0, np.linalg.norm(VECTORS, axis=1, keepdims=True))
     given_up = 0
-    for messages in itertools.product([0, 1, 2, 3, 4], repeat=3):
+    for messages in itertools.product(range(6), repeat=3):
         stays = {number + 1: count for number, count in enumerate(messages)}
         survivors = (0, *(number for number, count in stays.items() if count >= 3))
-        if 1 + messages.count(4) < SETTINGS.threshold:
+        if 1 + messages.count(5) < SETTINGS.threshold:
             given_up += 1
             with pytest.raises(PrivacyError, match="clients are left, and 3 must stay: the round gives nothing"):
                 secure_sum(VECTORS, SETTINGS, stays=stays)
@@ -43,7 +45,7 @@ def test_every_pattern_of_dropouts():
         assert found.survivors == survivors
         assert found.total.tolist() == expected(survivors)
         assert np.abs(found.total - clipped[list(survivors)].sum(axis=0)).max() <= found.error < 1e-7
-    assert given_up == 4**3 + 3 * 4**2  # with none of the three to the end, and with one
+    assert given_up == 5**3 + 3 * 5**2  # with none of the three to the end, and with one
 
 
 @pytest.mark.parametrize("bits", [16, 64])
@@ -91,47 +93,84 @@ def test_a_survivors_vector_keeps_its_own_mask_where_all_pair_masks_are_known():
 
 def test_nobody_reveals_both_secrets_of_a_client():
     run = Round(silent=(3,))
+    confirmed = run.server.confirmed({teller: run.clients[teller].confirm([0, 1, 2]) for teller in (0, 1, 2)})
     for teller in (0, 1, 2):
-        told = run.clients[teller].reveal([0, 1, 2])
+        told = run.clients[teller].reveal(confirmed[teller])
         assert set(told.seeds) == {0, 1, 2} and set(told.keys) == {3}
         with pytest.raises(PrivacyError, match=f"client {teller} refuses a message out of turn"):
-            run.clients[teller].reveal([0, 1, 3])
+            run.clients[teller].reveal(confirmed[teller])
+        with pytest.raises(PrivacyError, match=f"client {teller} refuses a message out of turn"):
+            run.clients[teller].confirm([0, 1, 3])
 
 
-def shares_of_client_3(told_dead: tuple[int, ...], *, colluders: int) -> tuple[int, int]:
-    """How many shares of its seed and of its key a server gets that says of client 3 that it is alive, and is not."""
-    run = Round()
-    seeds, keys = set(range(colluders)), set(range(colluders))
-    for teller in range(colluders, 4):
-        told = run.clients[teller].reveal([0, 1, 2] if teller in told_dead else [0, 1, 2, 3])
-        seeds |= {teller} if 3 in told.seeds else set()
-        keys |= {teller} if 3 in told.keys else set()
-    return len(seeds), len(keys)
+def accounts_answered(told: dict[int, list[int]], *, colluders: int) -> set[tuple[int, ...]]:
+    """To which accounts of who survived honest clients answer, where the server passes on what helps it most."""
+    run, answered = Round(), set()
+    words = {teller: run.clients[teller].confirm(alive) for teller, alive in told.items()}
+    for teller, alive in told.items():
+        said = {other: words[other][teller] for other in told if other != teller and told[other] == alive}
+        for other in set(range(colluders)) & set(alive):  # these say whatever is wanted
+            liar = SecureClient.restored(run.clients[other].kept(), SETTINGS)
+            said[other] = liar.confirm(alive)[teller]
+        with contextlib.suppress(PrivacyError):
+            run.clients[teller].reveal(said)
+            answered.add(tuple(alive))
+    return answered
 
 
-def test_a_server_that_tells_of_different_survivors_gets_no_clients_two_secrets():
-    """In every way to divide the clients, also with as many on its side as is said; with one more there is a way."""
-    ways = [way for count in range(4) for way in itertools.combinations([0, 1, 2], count)]
+def test_a_server_that_tells_of_different_survivors_is_answered_to_one_account():
+    """In every way to tell, also with as many on its side as is said; with one more there is a way to two accounts."""
+    every = [[0, 1, 2, 3], [0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
     assert SETTINGS.colluders_with_a_liar == 1
-    for colluders, safe in ((0, True), (1, True), (2, False)):
-        most = max(min(shares_of_client_3(way, colluders=colluders)) for way in ways)
-        assert (most < SETTINGS.threshold) == safe
+    for colluders, most in ((1, 1), (2, 2)) if not WHOLE else ((0, 1), (1, 1), (2, 2)):
+        honest = range(colluders, 4)
+        choices = itertools.product(*([alive for alive in every if client in alive] for client in honest))
+        found = [accounts_answered(dict(zip(honest, told, strict=True)), colluders=colluders) for told in choices]
+        assert max(map(len, found)) == most
+
+
+def test_clients_that_were_told_otherwise_are_heard():
+    run = Round()
+    words = {teller: run.clients[teller].confirm([0, 1, 2, 3] if teller else [0, 1, 2]) for teller in range(4)}
+    with pytest.raises(PrivacyError, match="client 0 refuses survivors of whom client 1 was told otherwise"):
+        run.clients[0].reveal({other: words[other][0] for other in (1, 2)})
+    with pytest.raises(PrivacyError, match="client 1 refuses to go on with 2 clients, where 3 must stay"):
+        run.clients[1].reveal({2: words[2][1]})
+    with pytest.raises(PrivacyError, match="client 2 refuses what client 1 has not sealed for it"):
+        run.clients[2].reveal({1: words[3][2], 3: words[3][2]})
+    with pytest.raises(PrivacyError, match="client 3 refuses a word of client 3, which is no other survivor"):
+        run.clients[3].reveal({3: words[1][3], 2: words[2][3]})
+
+
+def test_clients_that_were_sent_shares_of_different_clients_reveal_nothing():
+    """The server keeps client 3's shares from client 0, which so has no mask with it."""
+    clients = [SecureClient(number, SETTINGS) for number in range(4)]
+    server = SecureServer(SETTINGS)
+    keys = server.keys({one.number: one.advertise() for one in clients})
+    routed = server.routed({one.number: one.share(keys) for one in clients})
+    del routed[0][3]
+    for number in (0, 1, 2):
+        clients[number].masked(routed[number], VECTORS[number])
+    words = server.confirmed({number: clients[number].confirm([0, 1, 2]) for number in (0, 1, 2)})
+    for number in (0, 1, 2):
+        with pytest.raises(PrivacyError, match="was told otherwise"):
+            clients[number].reveal(words[number])
 
 
 def test_a_client_that_is_alive_refuses_to_be_dropped_out():
     run = Round()
     with pytest.raises(PrivacyError, match="client 3 refuses to have dropped out, for it has sent its vector"):
-        run.clients[3].reveal([0, 1, 2])
+        run.clients[3].confirm([0, 1, 2])
     with pytest.raises(PrivacyError, match="out of turn"):  # and everything after that
-        run.clients[3].reveal([0, 1, 2, 3])
+        run.clients[3].confirm([0, 1, 2, 3])
 
 
 def test_clients_refuse_what_a_server_of_the_protocol_never_asks():
     run = Round()
     with pytest.raises(PrivacyError, match="refuses to go on with 2 clients, where 3 must stay"):
-        run.clients[0].reveal([0, 1])
+        run.clients[0].confirm([0, 1])
     with pytest.raises(PrivacyError, match=r"refuses survivors that never shared: \[9\]"):
-        run.clients[1].reveal([0, 1, 2, 9])
+        run.clients[1].confirm([0, 1, 2, 9])
     with pytest.raises(PrivacyError, match="out of turn"):
         run.clients[2].masked(run.routed[2], VECTORS[2])
 
@@ -170,7 +209,7 @@ def test_shares_reach_nobody_else():
         text = routed[1]
         turned = bytes([text[0] ^ 1]) + text[1:]
         routed[1] = {"receiver": sealed[1][2], "sender": routed[2], "bit": turned}[swap]
-        with pytest.raises(PrivacyError, match="client 0 refuses shares that client 1 has not sealed for it"):
+        with pytest.raises(PrivacyError, match="client 0 refuses what client 1 has not sealed for it"):
             clients[0].masked(routed, VECTORS[0])
 
 
@@ -184,7 +223,7 @@ def test_the_server_leaves_out_a_vector_that_comes_from_one_that_dropped_out():
         server.collected({**sent, 3: sent[0]})
     assert server.collected(sent) == (0, 1, 2)
     with pytest.raises(PrivacyError, match="2 of 4 clients are left, and 3 must stay: the round gives nothing"):
-        server.total({number: clients[number].reveal([0, 1, 2]) for number in (0, 1)})
+        server.confirmed({number: clients[number].confirm([0, 1, 2]) for number in (0, 1)})
 
 
 def test_two_rounds_share_no_mask():
@@ -225,10 +264,11 @@ def test_clients_that_are_kept_between_messages_go_on_where_they_were():
     survivors = server.collected(
         {number: again(number).masked(routed[number], VECTORS[number]) for number in (0, 1, 3)}
     )
-    total = server.total({number: again(number).reveal(survivors) for number in survivors})
+    confirmed = server.confirmed({number: again(number).confirm(survivors) for number in survivors})
+    total = server.total({number: again(number).reveal(confirmed[number]) for number in survivors})
     assert SETTINGS.decoded(total).tolist() == expected((0, 1, 3))
     with pytest.raises(PrivacyError, match="out of turn"):
-        again(0).reveal(survivors)
+        again(0).reveal(confirmed[0])
 
 
 class Secure(NumpyFederation):

@@ -64,6 +64,9 @@ def test_what_cannot_be_agreed_on_is_named(field, given):
 def test_what_is_protected_is_said_with_its_numbers():
     first, second, third, fourth = protection(settings_of(clients=10, threshold=7, clipping_norm=0.5))
     assert "with 6 of the 10 clients on its side" in first
-    assert "with 3 clients on its side" in second and "keys of its own reads everything" in second
+    assert (
+        "of 7 clients at the least, with 3 of them on its side" in second
+        and "keys of its own reads everything" in second
+    )
     assert "no private release" in third and "added by the server" in third
     assert "norm 0.5" in fourth

@@ -1,7 +1,7 @@
 """Sums of clients' vectors that a server learns without learning any vector: secure aggregation by pairwise masks.
 
-Bonawitz et al., CCS 2017 (doi 10.1145/3133956.3133982), the protocol against a server that keeps to it: X25519 and HKDF
-agree on a seed for each pair, ChaCha20 makes a mask of it that one of the two adds and the other subtracts, each client
+Bonawitz et al., CCS 2017 (doi 10.1145/3133956.3133982), with the round of consistency and without signed keys: X25519
+and HKDF agree on a seed for each pair, ChaCha20 makes a mask of it that one adds and the other subtracts, each client
 adds a mask of its own, and Shamir's shares bring back what those who drop out leave behind. The implementation is
 trustml's own: Flower's SecAgg+ (flwr 1.42) seeds a Mersenne Twister with 32 bits for its masks, and its clients reveal
 both secrets of a client that the server names twice. Keys, masks and shares are real; there is no network: messages are
@@ -10,10 +10,11 @@ values that :func:`encoded` writes as bytes, and whoever has a wire moves them.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -63,7 +64,7 @@ Sealed: TypeAlias = dict[int, bytes]
 """What only one client can open, by client: by receiver from a client, by sender from the server."""
 
 
-def encoded(message: Keys | Revealed | Sealed | bytes | Mapping[int, Keys] | Collection[int]) -> bytes:
+def encoded(message: Keys | Revealed | Sealed | bytes | Mapping[int, Keys] | Collection[object]) -> bytes:
     """Write a message as it goes over a wire."""
     return msgspec.msgpack.encode(message)
 
@@ -86,6 +87,7 @@ class SecureClient:
         self._seed = secrets.token_bytes(SECRET_BYTES)
         self._keys: dict[int, Keys] = {}
         self._shares: dict[int, bytes] = {}
+        self._alive: set[int] = set()
         self._next = 1
 
     def advertise(self) -> Keys:
@@ -108,10 +110,7 @@ class SecureClient:
         owns = split(self._mask_key.private_bytes_raw(), points, threshold=self._settings.threshold)
         shares = {number: seeds[number + 1] + owns[number + 1] for number in keys}
         self._shares[self.number] = shares.pop(self.number)
-        return {
-            other: self._channel(other).encrypt(*_addressed(self.number, other, share))
-            for other, share in shares.items()
-        }
+        return self._sealed(shares)
 
     def masked(self, sealed: Sealed, vector: npt.ArrayLike) -> bytes:
         """Keep the shares of others, and give the vector under the mask of each pair and the own one."""
@@ -120,18 +119,15 @@ class SecureClient:
         for other, text in sealed.items():
             if other == self.number or other not in self._keys:
                 self._refuse(f"shares of client {other}, which has sent no keys")
-            try:
-                self._shares[other] = self._channel(other).decrypt(*_addressed(other, self.number, text))
-            except InvalidTag:
-                self._refuse(f"shares that client {other} has not sealed for it")
+            self._shares[other] = self._opened(other, text)
         words = self._settings.quantised(vector)
         words = words + mask(self._seed, like=words)
         for other in sealed:
             words = words + pair_mask(self._mask_key, self.number, other, self._keys[other], like=words)
         return words.tobytes()
 
-    def reveal(self, survivors: Collection[int]) -> Revealed:
-        """Give shares of the seeds of survivors and of the keys of all others: never both of one client."""
+    def confirm(self, survivors: Collection[int]) -> Sealed:
+        """Tell each survivor of whose shares and survivors this client was told, sealed from the server."""
         self._enter(4)
         alive = set(survivors)
         self._enough(len(alive))
@@ -139,29 +135,61 @@ class SecureClient:
             self._refuse("to have dropped out, for it has sent its vector")
         if strangers := sorted(alive - set(self._shares)):
             self._refuse(f"survivors that never shared: {strangers}")
+        self._alive = alive
+        return self._sealed(dict.fromkeys(sorted(alive - {self.number}), self._told()))
+
+    def reveal(self, confirmed: Sealed) -> Revealed:
+        """Give shares of the seeds of survivors and of the keys of all others, where enough clients were told the same.
+
+        They are never both of one client, and no client answers to two accounts of who survived.
+        """
+        self._enter(5)
+        self._enough(len(confirmed) + 1)
+        for other, text in confirmed.items():
+            if other == self.number or other not in self._alive:
+                self._refuse(f"a word of client {other}, which is no other survivor")
+            if self._opened(other, text) != self._told():
+                self._refuse(f"survivors of whom client {other} was told otherwise")
         return Revealed(
-            seeds={other: share[:SHARE_BYTES] for other, share in self._shares.items() if other in alive},
-            keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in alive},
+            seeds={other: share[:SHARE_BYTES] for other, share in self._shares.items() if other in self._alive},
+            keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in self._alive},
         )
 
     def kept(self) -> bytes:
         """Give what a client that is one process after another keeps between messages. It holds every secret."""
         keys = [key.private_bytes_raw() for key in (self._mask_key, self._channel_key)]
-        return msgspec.msgpack.encode((self.number, self._next, keys, self._seed, self._keys, self._shares))
+        return msgspec.msgpack.encode(
+            (self.number, self._next, keys, self._seed, self._keys, self._shares, self._alive)
+        )
 
     @classmethod
     def restored(cls, kept: bytes, settings: SecureAggregation) -> SecureClient:
         """Give the client that was kept. Each state is restored once: who answers twice may reveal two secrets."""
-        kind = tuple[int, int, list[bytes], bytes, dict[int, Keys], dict[int, bytes]]
-        number, stage, keys, seed, public, shares = msgspec.msgpack.decode(kept, type=kind)
+        kind = tuple[int, int, list[bytes], bytes, dict[int, Keys], dict[int, bytes], set[int]]
+        number, stage, keys, seed, public, shares, alive = msgspec.msgpack.decode(kept, type=kind)
         client = cls(number, settings)
         client._mask_key, client._channel_key = map(X25519PrivateKey.from_private_bytes, keys)
-        client._seed, client._keys, client._shares, client._next = seed, public, shares, stage
+        client._seed, client._keys, client._shares, client._alive, client._next = seed, public, shares, alive, stage
         return client
 
     def _public(self) -> Keys:
         mask_key, channel = self._mask_key.public_key(), self._channel_key.public_key()
         return Keys(mask=mask_key.public_bytes_raw(), channel=channel.public_bytes_raw())
+
+    def _told(self) -> bytes:
+        return hashlib.sha256(encoded([sorted(self._shares), sorted(self._alive)])).digest()
+
+    def _sealed(self, texts: Mapping[int, bytes]) -> Sealed:
+        return {
+            other: self._channel(other).encrypt(*_addressed(self._next, self.number, other, text))
+            for other, text in texts.items()
+        }
+
+    def _opened(self, other: int, text: bytes) -> bytes:
+        try:
+            return self._channel(other).decrypt(*_addressed(self._next - 1, other, self.number, text))
+        except InvalidTag:
+            self._refuse(f"what client {other} has not sealed for it")
 
     def _channel(self, other: int) -> ChaCha20Poly1305:
         return ChaCha20Poly1305(_agreed(self._channel_key, self._keys[other].channel, b"trustml channel"))
@@ -175,7 +203,7 @@ class SecureClient:
         if count < self._settings.threshold:
             self._refuse(f"to go on with {count} clients, where {self._settings.threshold} must stay")
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str) -> NoReturn:
         self._next = 0
         raise PrivacyError(f"client {self.number} refuses {what}")
 
@@ -207,13 +235,10 @@ class SecureServer:
         return self._keys
 
     def routed(self, sealed: Mapping[int, Sealed]) -> dict[int, Sealed]:
-        """Give by receiver what came by sender, among those that shared."""
+        """Give shares by receiver that came by sender, among those that shared."""
         self._enough(sealed)
         self._shared = tuple(sorted(sealed))
-        return {
-            receiver: {sender: sealed[sender][receiver] for sender in self._shared if sender != receiver}
-            for receiver in self._shared
-        }
+        return _by_receiver(sealed)
 
     def collected(self, masked: Mapping[int, bytes]) -> tuple[int, ...]:
         """Add the masked vectors up, and name those that sent one."""
@@ -226,6 +251,11 @@ class SecureServer:
         self._sum = np.add.reduce(vectors, axis=0, dtype=vectors[0].dtype)
         self.survivors = tuple(sorted(masked))
         return self.survivors
+
+    def confirmed(self, sealed: Mapping[int, Sealed]) -> dict[int, Sealed]:
+        """Give by receiver what survivors have confirmed by sender, among those that are still there."""
+        self._enough(sealed)
+        return _by_receiver(sealed)
 
     def total(self, revealed: Mapping[int, Revealed]) -> Words:
         """Take all masks off the sum.
@@ -258,6 +288,13 @@ class SecureServer:
             )
 
 
+def _by_receiver(sealed: Mapping[int, Sealed]) -> dict[int, Sealed]:
+    clients = sorted(sealed)
+    return {
+        receiver: {sender: sealed[sender][receiver] for sender in clients if sender != receiver} for receiver in clients
+    }
+
+
 def mask(seed: bytes, *, like: Words) -> Words:
     """Give the mask that a seed of 32 bytes stands for: ChaCha20's stream. A seed is of one mask alone."""
     stream = Cipher(ChaCha20(seed, bytes(16)), mode=None).encryptor()
@@ -278,9 +315,9 @@ def _agreed(key: X25519PrivateKey, public: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose).derive(secret)
 
 
-def _addressed(sender: int, receiver: int, text: bytes) -> tuple[bytes, bytes, bytes]:
-    """Nonce, text and associated data; a pair's key seals one text in each direction, so none comes twice."""
-    way = sender.to_bytes(6, "big") + receiver.to_bytes(6, "big")
+def _addressed(stage: int, sender: int, receiver: int, text: bytes) -> tuple[bytes, bytes, bytes]:
+    """Nonce, text and associated data; a pair's key seals one text in each direction and stage, so none comes twice."""
+    way = stage.to_bytes(2, "big") + sender.to_bytes(5, "big") + receiver.to_bytes(5, "big")
     return way, text, way
 
 
@@ -316,7 +353,7 @@ def secure_sum(
         One of each client, all of one size.
     settings : SecureAggregation
     stays : dict of int to int, optional
-        Of clients that drop out, after how many messages: 0 to 3 of four. Who has sent three is in the sum.
+        Of clients that drop out, after how many messages: 0 to 4 of five. Who has sent three is in the sum.
 
     Raises
     ------
@@ -345,11 +382,13 @@ def secure_sum(
     routed = server.routed(sealed)
     masked = {one.number: one.masked(routed[one.number], vectors[one.number]) for one in here(3, routed)}
     survivors = server.collected(masked)
-    revealed = {client.number: client.reveal(survivors) for client in here(4, survivors)}
-    for sent in (advertised, sealed, masked, revealed):
+    confirming = {client.number: client.confirm(survivors) for client in here(4, survivors)}
+    confirmed = server.confirmed(confirming)
+    revealed = {client.number: client.reveal(confirmed[client.number]) for client in here(5, confirmed)}
+    for sent in (advertised, sealed, masked, confirming, revealed):
         up += sum(len(encoded(message)) for message in sent.values())
     down += len(encoded(keys)) * len(advertised) + len(encoded(survivors)) * len(survivors)
-    down += sum(len(encoded(message)) for message in routed.values())
+    down += sum(len(encoded(message)) for passed in (routed, confirmed) for message in passed.values())
     return SecureSum(
         total=settings.decoded(server.total(revealed)),
         survivors=survivors,

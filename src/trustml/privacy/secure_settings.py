@@ -30,8 +30,8 @@ class SecureAggregation:
     clients : int
         Those that are asked; each is a number from 0.
     threshold : int
-        So many must stay to the end: more than half, so that a server that tells different clients of different
-        survivors gets no client's two secrets.
+        So many must stay to the end: more than half, so that a server that tells clients of different survivors finds
+        too few for both accounts.
     clipping_norm : float
     bits : {16, 32, 64}
         Of each number that is sent.
@@ -75,7 +75,11 @@ class SecureAggregation:
 
     @property
     def colluders_with_a_liar(self) -> int:
-        """Clients that may tell all to a server that lies about who dropped out."""
+        """Clients that may tell all to a server that lies about who shared and who dropped out.
+
+        Each client answers to one account alone, and to one that `threshold` clients confirm: for two accounts the
+        others would have to be ``2 * (threshold - colluders)``, which is more than there are.
+        """
         return 2 * self.threshold - self.clients - 1
 
     def error(self, survivors: int) -> float:
@@ -100,12 +104,12 @@ class SecureAggregation:
 
 def protection(settings: SecureAggregation) -> tuple[str, ...]:
     """Say what a round with these settings protects, and what not."""
-    lying = settings.colluders_with_a_liar
     return (
         f"A server that keeps to the protocol learns the sum alone, also with {settings.colluders} of the "
         f"{settings.clients} clients on its side; from them it then knows the sum of all others.",
-        f"A server that lies about who dropped out learns no more, with {lying} clients on its side; one that hands "
-        "out keys of its own reads everything, because nothing vouches for the clients' keys.",
+        f"A server that lies about who dropped out learns one sum too, of {settings.threshold} clients at the least, "
+        f"with {settings.colluders_with_a_liar} of them on its side; one that hands out keys of its own reads "
+        "everything, because nothing vouches for the clients' keys.",
         "A sum is no private release: without noise it may tell of each client, and epsilon counts as if the server "
         "had summed in the clear. Its noise is added by the server, which is trusted with the exact sum.",
         f"Vectors are clipped to norm {settings.clipping_norm:g}, which is the sum's sensitivity, and each number of a "

@@ -35,7 +35,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 def _secure(message: Message, context: Context) -> Message:
-    """Take one of the four steps of secure aggregation; each is a process of its own, and the state lies between."""
+    """Take one of the five steps of secure aggregation; each is a process of its own, and the state lies between."""
     config = message.content.config_records["config"]
     stage, heard = int(config["stage"]), bytes(config["said"])
     settings = msgspec.json.decode(bytes(config["settings"]), type=SecureAggregation)
@@ -51,8 +51,10 @@ def _secure(message: Message, context: Context) -> Message:
                 update, _ = trained(_folder(context), _arrays(message), int(config["server-round"]))
                 vector = np.concatenate([part.ravel() for part in update.values()])
                 said = encoded(client.masked(msgspec.msgpack.decode(heard, type=dict[int, bytes]), vector))
+            case 4:
+                said = encoded(client.confirm(msgspec.msgpack.decode(heard, type=list[int])))
             case _:
-                said = encoded(client.reveal(msgspec.msgpack.decode(heard, type=list[int])))
+                said = encoded(client.reveal(msgspec.msgpack.decode(heard, type=dict[int, bytes])))
     context.state.config_records["secure"] = ConfigRecord({"kept": client.kept()})
     return Message(content=RecordDict({"config": ConfigRecord({"said": said})}), reply_to=message)
 

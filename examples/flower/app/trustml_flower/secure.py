@@ -1,4 +1,4 @@
-"""Rounds whose server learns the sum of the clients' updates, and none of them: four messages each way a round."""
+"""Rounds whose server learns the sum of the clients' updates, and none of them: five messages each way a round."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def secure_rounds(grid: Grid, weights: dict[str, Any], *, clients: int, rounds: 
         third = ask(3, number, routed, arrays)
         survivors = server.collected({one: msgspec.msgpack.decode(said, type=bytes) for one, said in third.items()})
         fourth = ask(4, number, dict.fromkeys(survivors, encoded(survivors)))
-        revealed = {one: msgspec.msgpack.decode(said, type=Revealed) for one, said in fourth.items()}
+        words = {one: msgspec.msgpack.decode(said, type=dict[int, bytes]) for one, said in fourth.items()}
+        fifth = ask(5, number, {one: encoded(said) for one, said in server.confirmed(words).items()})
+        revealed = {one: msgspec.msgpack.decode(said, type=Revealed) for one, said in fifth.items()}
         mean = settings.decoded(server.total(revealed)) / len(survivors)
         ends = np.cumsum([part.size for part in weights.values()])[:-1]
         parts = zip(weights.items(), np.split(mean, ends), strict=True)
