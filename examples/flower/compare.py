@@ -221,7 +221,7 @@ def as_processes(environment: Path, root: Path, *, clients: int, rounds: int, se
         processes.call("flwr", "run", str(app), "here", "--run-config", config)
         after = root / "server" / "after.npz"
         wait_for(
-            after.exists, processes, seconds=STARTING + rounds * ROUND * (4 if secure else 1), what="the last round"
+            after.exists, processes, seconds=STARTING + rounds * ROUND * (5 if secure else 1), what="the last round"
         )
         return relay, time.monotonic() - began
 
