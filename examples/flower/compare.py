@@ -192,12 +192,12 @@ class Processes:
 def federation(environment: Path, root: Path, *, clients: int) -> Iterator[tuple[Processes, Relay]]:
     """Start a SuperLink and a SuperNode for each client, which reaches it through the relay alone."""
     processes, port = Processes(environment, root), free_port()
+    relay = Relay(port)
     (root / "home").mkdir()
     (root / "home" / "config.toml").write_text(f'[superlink.here]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
     try:
         processes.start("flower-superlink", "--insecure", "--port", str(port), log="superlink.log")
         wait_for(lambda: connects(port), processes, seconds=STARTING, what="the SuperLink")
-        relay = Relay(port)
         for client in range(clients):
             arguments = ("--insecure", "--superlink", f"127.0.0.1:{relay.port}", "--port", str(free_port()))
             where = json.dumps(str(root / f"client-{client}"))
@@ -205,9 +205,9 @@ def federation(environment: Path, root: Path, *, clients: int) -> Iterator[tuple
                 "flower-supernode", *arguments, "--node-config", f"folder={where}", log=f"node-{client}.log"
             )
         yield processes, relay
-        relay.close()
     finally:
         processes.end()
+        relay.close()
 
 
 def as_processes(environment: Path, root: Path, *, clients: int, rounds: int, secure: bool) -> tuple[Relay, float]:

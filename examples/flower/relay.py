@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Relay:
@@ -32,11 +34,20 @@ class Relay:
         self.up, self.down, self.calls = Counter[str](), Counter[str](), Counter[str]()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and wait a little for those there are to be hung up."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for the next
         self._listener.close()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -51,7 +62,7 @@ class Relay:
                 continue
             connection = _Connection(client, server)
             for passing in (self._pass_up, self._pass_down):
-                threading.Thread(target=passing, args=(connection,), daemon=True).start()
+                self._start(functools.partial(passing, connection))
 
     def _pass_up(self, connection: _Connection) -> None:
         for data in connection.passed(connection.client, connection.server):
@@ -72,15 +83,20 @@ class _Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client, self.server = client, server
         self.path, self.answered = "", True
+        self._lock, self._ended = threading.Lock(), 0
 
     def passed(self, source: socket.socket, target: socket.socket) -> Iterator[bytes]:
         """Hand bytes on after they were counted, until one side hangs up."""
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 yield data
                 target.sendall(data)
+        with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
-        except OSError:
+        with self._lock:
+            self._ended += 1
+            both = self._ended == 2
+        if both:
             self.client.close()
             self.server.close()
 
