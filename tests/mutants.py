@@ -640,7 +640,7 @@ MUTANTS = (
         ("lower bounds rounded up", _ENTRY, "else at_least(value, 2)", "else at_most(value, 2)"),
         (
             "an estimate is a proved bound",
-            "measures/measure.py",
+            "measures/privacy_table.py",
             'kind="estimate",\n        words="epsilon by the PRV',
             'words="epsilon by the PRV',
         ),

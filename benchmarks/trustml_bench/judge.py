@@ -15,6 +15,7 @@ import numpy.typing as npt
 from trustml_bench.bars import BARS, Bar, Side
 from trustml_bench.places import Allocator
 from trustml_bench.results import Result, Timing
+from trustml_bench.workloads import LARGE, trained_numbers
 
 LEVEL = 0.90
 FEWEST_TURNS = 7
@@ -59,8 +60,9 @@ class Judged:
 
 
 def judge_all(result: Result, bars: Sequence[Bar] = BARS) -> list[Judged]:
-    """Judge every bar, in its order."""
-    return [judge(bar, result) for bar in bars]
+    """Judge every bar, in its order: those about networks of real size, or small ones, where only such were run."""
+    sizes = {one.workload.network in LARGE for one in result.measured} or {True, False}
+    return [judge(bar, result) for bar in bars if bar.large in sizes]
 
 
 def judge(bar: Bar, result: Result) -> Judged:
@@ -150,12 +152,24 @@ def _judge(bar: Bar, result: Result) -> Judged:
     if bar.quantity == "memory":
         if not above.memory_peak or not below.memory_peak:
             return Judged(bar=bar, verdict="not measured", reason="this system does not tell peak memory")
-        value = above.memory_peak / below.memory_peak
-        ratio = Ratio(value=value, low=value, high=value, turns=0)
+        ratio = _exact(above.memory_peak / below.memory_peak)
         extra = [(one.memory_peak or 0) - (one.memory_before or 0) for one in (above, below)]
         notes.append(f"whole processes; the work alone: {extra[0] / 2**20:.0f} and {extra[1] / 2**20:.0f} MiB")
+    elif bar.quantity in ("work_mebibytes", "memory_beyond_weights"):
+        worked = _work_memory(above), _work_memory(below)
+        if not all(worked):
+            return Judged(bar=bar, verdict="not measured", reason="this system does not tell peak memory")
+        if bar.quantity == "work_mebibytes":
+            ratio = _exact(worked[0] / 2**20)
+        else:
+            rest = [
+                work - 2 * 4 * trained_numbers(one.workload) for work, one in zip(worked, (above, below), strict=True)
+            ]
+            notes.append(f"{rest[0] / 2**20:.0f} and {rest[1] / 2**20:.0f} MiB")
+            ratio = _exact(max(rest[0], 0) / max(rest[1], 1))
     else:
-        found = paired_ratio(above.turns, below.turns)
+        turns = [_turns(side, one, result) for side, one in ((bar.above, above), (bar.below, below))]
+        found = paired_ratio(*turns)
         if found is None:
             return Judged(bar=bar, verdict="not measured", reason="the two engines took no turn together")
         ratio = found
@@ -169,6 +183,24 @@ def _judge(bar: Bar, result: Result) -> Judged:
         above=above.engine,
         below=below.engine,
     )
+
+
+def _exact(value: float) -> Ratio:
+    return Ratio(value=value, low=value, high=value, turns=0)
+
+
+def _work_memory(one: Timing) -> int:
+    """Bytes that the work held at most, above what was resident before; 0 where the system does not tell."""
+    return one.memory_peak - one.memory_before if one.memory_peak and one.memory_before else 0
+
+
+def _turns(side: Side, one: Timing, result: Result) -> list[float | None]:
+    """Seconds of every turn, without those of what the side leaves out."""
+    if side.without is None:
+        return list(one.turns)
+    other = result.of(*side.without, one.allocator)
+    off = other.turns if other is not None and other.status == "ok" else ()
+    return [a - b if a is not None and b is not None and a > b else None for a, b in zip(one.turns, off, strict=False)]
 
 
 def _failures(bar: Bar, result: Result) -> list[str]:

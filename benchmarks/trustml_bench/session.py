@@ -25,6 +25,7 @@ def run_benchmark(
     listener: Listener,
     command: str = "trustml bench",
     ceilings: Callable[[], Ceilings | None] = measure_ceilings,
+    earlier: Result | None = None,
 ) -> Result:
     """Measure the groups and write `path` after each, so that an interruption loses one group at most.
 
@@ -39,19 +40,28 @@ def run_benchmark(
         For the record.
     ceilings : callable
         Measures the machine; called before all and after all.
+    earlier : Result, optional
+        Of the same code: its groups are kept, and not measured again.
 
     Raises
     ------
     UsageError
-        If the file cannot be written.
+        If the file cannot be written, or the earlier result is of other code.
     """
-    begun, created = time.monotonic(), datetime.datetime.now(datetime.UTC)
+    begun, created = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     measured: list[Timing] = []
     versions = {"main": package_versions(MAIN_PACKAGES)}
+    if earlier is not None:
+        _require_same_code(earlier, path)
+        groups, measured = _left(groups, earlier)
+        begun, created = begun - earlier.seconds, earlier.created
+        versions = {**earlier.versions, **versions}
+        if not groups:
+            return earlier
     listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
     inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
     about = (hardware() | inherited, source_revision())
-    first = most = ceilings()
+    first = most = _larger(ceilings(), earlier.ceilings if earlier is not None else None)
     result = _result(created, begun, command, about, versions, most, measured, complete=False)
     _write(path, result)
     for number, group in enumerate(groups, start=1):
@@ -78,6 +88,29 @@ def run_benchmark(
     return result
 
 
+def _require_same_code(earlier: Result, path: Path) -> None:
+    now = source_revision().get("commit")
+    if earlier.revision.get("commit") != now:
+        raise UsageError(
+            f"--resume: {path} was measured at commit {earlier.revision.get('commit', 'unknown')[:12]}, not this one; "
+            "move it away, or name another --result"
+        )
+
+
+def _left(groups: Sequence[Group], earlier: Result) -> tuple[list[Group], list[Timing]]:
+    """Groups that are still to be measured, and what is kept of the others; one in which an engine failed is again."""
+    left: list[Group] = []
+    kept: list[Timing] = []
+    for group in groups:
+        found = [earlier.of(seat.workload, seat.engine.name, group.allocator) for seat in group.seats]
+        there = [one for one in found if one is not None and one.status != "failed"]
+        if len(there) == len(group.seats):
+            kept += there
+        else:
+            left.append(group)
+    return left, kept
+
+
 def _larger(first: Ceilings | None, second: Ceilings | None) -> Ceilings | None:
     """The larger of each rate: what disturbs a measurement makes it smaller."""
     if first is None or second is None:
@@ -91,7 +124,7 @@ def _larger(first: Ceilings | None, second: Ceilings | None) -> Ceilings | None:
 
 
 def _result(
-    created: datetime.datetime,
+    created: str,
     begun: float,
     command: str,
     about: tuple[dict[str, str], dict[str, str]],
@@ -104,7 +137,7 @@ def _result(
     return with_rows(
         Result(
             format=FORMAT,
-            created=created.isoformat(timespec="seconds"),
+            created=created,
             seconds=round(time.monotonic() - begun, 1),
             complete=complete,
             command=command,

@@ -15,9 +15,12 @@ import msgspec
 import psutil
 import pytest
 
-from tests.bench.fakes import measured, result
+from tests.bench.fakes import WORKLOAD, absent, engine, measured, result
+from trustml.record.provenance import source_revision
+from trustml_bench import session
 from trustml_bench.command import KINDS
 from trustml_bench.results import read_result, write_result
+from trustml_bench.selection import Group, Seat
 from trustml_bench.workloads import Workload, WorkloadKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +126,8 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_all(tmp_path):
         (("--from", "good.json", "--against", "other.json"), "'something else'"),
         (("--from", "good.json", "--full"), "--from"),
         (("--result", "good.json/x.json"), "good.json/x.json"),
+        (("--resume",), "--result"),
+        (("--resume", "--result", "good.json"), "commit 0123456789ab"),
     ],
 )
 def test_usage_errors_are_a_message(tmp_path, arguments, words):
@@ -150,6 +155,30 @@ def test_json_is_the_result(tmp_path):
     write_result(tmp_path / "r.json", some(0.002))
     done = bench(tmp_path, "--from", "r.json", "--json")
     assert msgspec.json.decode(done.stdout.encode()) == json.loads((tmp_path / "r.json").read_text())
+
+
+def test_what_was_interrupted_goes_on(tmp_path, monkeypatch):
+    """Groups that are there are kept; those that are missing, or in which an engine failed, are measured."""
+    names = ["quick", "slow", "breaks"]
+    seats = [Seat(engine=engine(name), workload=WORKLOAD, judged=True) for name in names]
+    groups = [Group(allocator="tuned", seats=(one,)) for one in seats]
+    asked: list[str] = []
+
+    def measure(group, *, turns, listener):
+        (one,) = group.seats
+        asked.append(one.engine.name)
+        return [measured(one.workload, one.engine.name, 2.0)], {}
+
+    monkeypatch.setattr(session, "measure_group", measure)
+    commit = source_revision()
+    earlier = result(measured(WORKLOAD, "quick", 1.0), absent(WORKLOAD, "breaks"), revision=commit, complete=False)
+    given = {"turns": 3, "listener": lambda event: None, "ceilings": lambda: None}
+    found = session.run_benchmark(groups, path=tmp_path / "r.json", earlier=earlier, **given)
+    assert asked == ["slow", "breaks"] and found.complete
+    assert {one.engine: one.median for one in found.measured} == {"quick": 1.0, "slow": 2.0, "breaks": 2.0}
+    assert found.created == earlier.created and found.seconds >= earlier.seconds
+    again = session.run_benchmark(groups, path=tmp_path / "r.json", earlier=found, **given)
+    assert again == found and asked == ["slow", "breaks"]
 
 
 def test_kinds_of_the_command_are_those_of_the_bench():

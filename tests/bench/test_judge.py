@@ -13,7 +13,7 @@ from trustml_bench.bars import BARS, Bar, Side
 from trustml_bench.catalogue import ENGINES
 from trustml_bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
 from trustml_bench.selection import FULL
-from trustml_bench.workloads import Workload
+from trustml_bench.workloads import Workload, trained_numbers
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)
@@ -132,6 +132,39 @@ def test_memory_is_compared_without_an_interval():
     assert judged.ratio == Ratio(value=1.5, low=1.5, high=1.5, turns=0)
     assert judged.verdict == "not met"
     assert "512 and 256 MiB" in judged.reason
+
+
+def test_what_a_side_leaves_out_is_taken_off_turn_by_turn():
+    noise = msgspec.structs.replace(PRIVATE, kind="noise")
+    above = Side(workload=PRIVATE, engines=("a",), without=(noise, "a"))
+    bar = msgspec.structs.replace(BAR, above=above)
+    assert (noise, "a") in bar.engines
+    timings = (measured(PRIVATE, "a", 3.0), measured(PLAIN, "c", 1.0))
+    assert judge(bar, result(*timings, measured(noise, "a", 1.0))).ratio.value == pytest.approx(2)
+    assert judge(bar, result(*timings)).verdict == "not measured"  # and not 3
+
+
+def test_memory_of_the_work_is_without_what_was_there_before_and_what_must_be_there():
+    given = {"memory_before": 100 * 2**20}
+    large, small = (
+        Workload(kind="private_step", network=network, size=64) for network in ("encoder_64k", "encoder_8k")
+    )
+    numbers = [2 * 4 * trained_numbers(one) for one in (large, small)]
+    found = result(
+        measured(large, "a", 3.0, memory_peak=200 * 2**20 + numbers[0], **given),
+        measured(small, "a", 3.0, memory_peak=180 * 2**20 + numbers[1], **given),
+    )
+    sides = [Side(workload=one, engines=("a",)) for one in (large, small)]
+    bar = Bar(what="x", above=sides[0], below=sides[1], at_most=1.2, quantity="memory_beyond_weights")
+    assert judge(bar, found).ratio.value == pytest.approx(100 / 80) and judge(bar, found).verdict == "not met"
+    alone = msgspec.structs.replace(bar, above=sides[1], quantity="work_mebibytes", at_most=400)
+    assert judge(alone, found).ratio.value == pytest.approx(80 + numbers[1] / 2**20)
+
+
+def test_networks_of_real_size_are_judged_where_they_were_run():
+    large = Workload(kind="plain_step", network="resnet20", size=64)
+    assert all(one.bar.large for one in judge_all(result(measured(large, "torch plain", 1.0))))
+    assert not any(one.bar.large for one in judge_all(result(measured(PLAIN, "jax plain", 1.0))))
 
 
 def test_the_other_setting_is_shown_beside():
