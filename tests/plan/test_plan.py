@@ -17,6 +17,7 @@ from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, st
 from trustml.plan.support import training_support
 from trustml.privacy import accounting
 from trustml.privacy.noise_strategy import noise_strategy
+from trustml.scenario.attacks import Attacks, GradientInversion, ModelInversion
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.read import from_plain, to_plain
@@ -107,6 +108,17 @@ def test_an_ablation_takes_the_steps_of_its_regime_and_is_attacked_without_shado
     assert all(decode_job(encode_job(job)) == job and job.mechanism is None for job in jobs)
     assert all(training_support(b, ablated) == training_support(b, tiny.training[1]) for b in scenario.backends)
     assert "ablation" in why_no_shadows(ablated) and not why_no_shadows(Plain())
+
+
+def test_updates_are_of_clients_and_not_of_users_that_a_key_names(tiny):
+    keyed = [DPSGD(noise_multiplier=1.0, key="person", name=unit, unit=unit) for unit in ("example", "user")]
+    attacks = Attacks(gradient_inversion=GradientInversion(), model_inversion=ModelInversion())
+    training = [*to_plain(tiny)["training"], *map(msgspec.to_builtins, keyed)]
+    expansion = expanded(tiny, training=training, attacks=msgspec.to_builtins(attacks))
+    assert {job.regime.title for job in expansion.train if job.clients} == {"FedAvg", "example", "user"}
+    found = [job for job in expansion.attack if job.inversion is not None]
+    assert {job.subject for job in found} == {job.id for job in expansion.train}
+    assert {job.regime.title for job in found if job.gradients is not None or job.clients} == {"FedAvg"}
 
 
 def test_jobs_travel_and_keep_their_digest(tiny):
