@@ -13,7 +13,7 @@ from trustml.errors import ScenarioError
 from trustml.plan.attacking import why_no_shadows
 from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import AblatedSteps, Mechanism, decode_job, digest, encode_job, explain_id, job_needs, train_id
-from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
+from trustml.plan.mechanism import joint_noise, make_charge, next_attempt, plan_mechanism, stock_mechanism
 from trustml.plan.support import training_support
 from trustml.privacy import accounting
 from trustml.privacy.noise_strategy import noise_strategy
@@ -188,7 +188,7 @@ def test_adaptive_clipping_shares_its_noise_between_gradient_and_count():
     mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan_of(400, 9))
     assert mechanism.count_noise == 2.0
     assert mechanism.noise_multiplier**-2 + (2 * mechanism.count_noise) ** -2 == pytest.approx(1.0)
-    assert mechanism.noise_multiplier > 1.0
+    assert mechanism.noise_multiplier > 1.0 and joint_noise(mechanism) == pytest.approx(1.0)
     with pytest.raises(ScenarioError, match=r"f\.clipping\.count_noise: 0\.5 spends the whole"):
         plan_mechanism(
             DPSGD(noise_multiplier=1.0, clipping=Adaptive(count_noise=0.5)),
