@@ -25,7 +25,7 @@ def epsilon_by_participation(*, noise: float, rate: float, steps: int, delta: fl
     from scipy.special import log_ndtr
     from scipy.stats import binom
 
-    most = min(steps, int(binom.isf(1e-3 * delta, steps, rate)) + 1)
+    most = min(steps, _rarely_above(1e-3 * delta, steps, rate) + 1)
     edges = np.unique(np.linspace(0, most, min(most, _BLOCKS) + 1).astype(np.int64))
     rest = float(binom.sf(most, steps, rate)) if most < steps else 0.0
     below, above = binom.cdf(edges, steps, rate), binom.sf(edges, steps, rate)
@@ -53,6 +53,20 @@ def epsilon_by_participation(*, noise: float, rate: float, steps: int, delta: fl
     return high
 
 
+def _rarely_above(chance: float, steps: int, rate: float) -> int:
+    """Least count that a binomial number exceeds with at most this chance.
+
+    By halving: ``binom.isf`` warns that it "cannot bracket the root" for some chances of 1e-14.
+    """
+    from scipy.stats import binom
+
+    low, high = -1, steps
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if binom.sf(middle, steps, rate) <= chance else (middle, high)
+    return high
+
+
 def epsilon_of_counts(*, noise: float, rate: float, steps: int, delta: float) -> float:
     """Lower bound: how many of the numbers exceed a threshold."""
     from scipy.special import log_ndtr
@@ -64,7 +78,7 @@ def epsilon_of_counts(*, noise: float, rate: float, steps: int, delta: float) ->
         false, true = math.exp(log_false), math.exp(float(log_ndtr((1 - threshold) / noise)))
         # a number exceeds the threshold by chance, or moved by the example where it is in the batch
         hit = (1 - rate) * false + rate * true
-        most = int(binom.isf(min(1.0, 1.01 * delta), steps, hit))
+        most = _rarely_above(min(1.0, 1.01 * delta), steps, hit)
         counts = np.unique(np.geomspace(1, max(1, most), 200).astype(np.int64)).astype(np.float64)
         told = binom.sf(counts - 1, steps, hit) * (1 - _SLIP) - delta
         best = max(best, _told_apart(told, _log_binomial_tail(counts, steps, log_false)))
@@ -77,7 +91,7 @@ def epsilon_of_sums(*, noise: float, rate: float, steps: int, delta: float) -> f
     from scipy.stats import binom
 
     wide = noise * math.sqrt(steps)
-    least, most = int(binom.ppf(1e-3 * delta, steps, rate)), int(binom.isf(1e-3 * delta, steps, rate))
+    least, most = steps - _rarely_above(1e-3 * delta, steps, 1 - rate), _rarely_above(1e-3 * delta, steps, rate)
     edges = np.unique(np.linspace(least, most + 1, min(most + 1 - least, _BLOCKS) + 1).astype(np.int64))
     below = binom.cdf(edges - 1, steps, rate)
     chances = np.maximum(np.diff(below), 0.0)  # each block counts as its smallest
