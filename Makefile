@@ -13,12 +13,14 @@ PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run: here it optimises less, leaves its slower
 # compiler of fused loops out, and does not split small programs into 32 parts. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
-# One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
+# One thread a process, as two processes of tests share what may be two cores, said in every way that workers are told
+# so: tests that say it and tests that do not fork from the same process. The hundreds of processes that the tests
 # start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
-XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_multi_thread_eigen=false
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" $(THREADS) PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
+.PHONY: demo bench bench-large engines atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +34,14 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 
 bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FULL=1 does everything)
 	$(BIN)/trustml bench $(if $(FULL),--full) $(BENCH_ARGS)
+
+LARGE_RESULT := benchmarks/results/bench_large.json
+LARGE_PART := benchmarks/results/bench_large.part.json
+
+bench-large: environments  ## time networks of real size beside peers; goes on where it was interrupted (25 minutes on 2 cores)
+	$(BIN)/trustml bench --large --resume --result $(LARGE_PART) --write-docs docs/performance_large.md $(BENCH_ARGS)
+	$(BIN)/python benchmarks/large_step_parts.py
+	mv $(LARGE_PART) $(LARGE_RESULT)
 
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -57,6 +67,9 @@ test-reliability: environments  ## kill whole runs KILLS=20 times, and give ever
 
 test-conformance: environments  ## the conformance suite on every backend, JAX too
 	$(ALL) TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
+
+engines: environments  ## other libraries under the conformance suite (half an hour), and docs/conformance.md
+	$(BIN)/trustml conformance --engine all --result benchmarks/results/conformance.json --write-docs docs/conformance.md
 
 test-sensitivity: environments  ## search for an example that moves a clipped sum too far (an hour)
 	$(ALL) TRUSTML_SENSITIVITY_SECONDS=500 $(BIN)/python -m pytest -s tests/conformance/test_sensitivity.py $(PYTEST_ARGS)
@@ -102,10 +115,10 @@ sbom: dist  ## bill of materials of the release: dist/trustml.cdx.json (CycloneD
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
-ATLAS ?= digits time_series_gru
+ATLAS ?= adult digits housing text_spam time_series_gru
 ATLAS_ARGS ?=
 
-atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (10 minutes on 2 cores)
+atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (20 minutes of processor; TRUSTML_DATA names the folder of the tables)
 	rm -rf runs/atlas runs/atlas-site
 	for name in $(ATLAS); do $(BIN)/trustml run scenarios/$$name.py --runs runs/atlas $(ATLAS_ARGS) || exit 1; done
 	$(BIN)/trustml report $$(ls runs/atlas) --runs runs/atlas --site runs/atlas-site

@@ -24,6 +24,7 @@ from auditing import audits_folder  # noqa: E402
 from charts import downloads, new_page  # noqa: E402
 from chosen_run import choose_run, follow  # noqa: E402
 from launching import scenarios_folder  # noqa: E402
+from warming import warm  # noqa: E402
 
 st.set_page_config(page_title="trustml", layout="wide")
 starting = [st.Page("views/launch.py", title="Launch")] if scenarios_folder() else []
@@ -61,3 +62,4 @@ except TrustmlError as error:
 except Exception as error:  # a record of anybody's may hold anything
     logging.getLogger("trustml").exception("the page %s", page.title)
     st.error(plain_text(f"This run cannot be shown: its record holds what is not expected ({error!r})."))
+warm()  # after the page, which shall not wait

@@ -48,10 +48,12 @@ def sortable(cells: pd.DataFrame) -> None:
             for name in cells.columns
         }
     )
-    styled = numbers.style
-    for name in ranked:
+    texts = {name: {rank: cell.text for rank, cell in zip(numbers[name], cells[name], strict=True)} for name in ranked}
+    styled = numbers.style.format({name: found.__getitem__ for name, found in texts.items()})
+    for name in ranked:  # one by one where texts of a rank differ: pandas looks each of them up for long
         for row, cell in cells[name].items():
-            styled = styled.format(lambda _, text=cell.text: text, subset=([row], [name]))
+            if cell.text != texts[name][numbers[name][row]]:
+                styled = styled.format(lambda _, text=cell.text: text, subset=([row], [name]))
     st.dataframe(styled, hide_index=True, width="stretch")
 
 

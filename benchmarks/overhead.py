@@ -1,9 +1,10 @@
 """What the harness costs beside the frameworks that it starts.
 
-``python benchmarks/overhead.py --jobs 500 --backends jax torch`` trains many small plain models, a job each, and takes
-the processor seconds of all processes apart: the launcher; what each worker did for its job; what a bare interpreter
-needs to start and to import the framework; and what is left, which is ours. Seconds are of processors, which others on
-the machine lengthen less than the clock. Writes ``benchmarks/results/overhead.md``.
+``python benchmarks/overhead.py --jobs 500 --backends jax torch`` trains small plain models and explains each without
+timing, a job each, and takes the processor seconds of all processes apart: the launcher; what each worker did for its
+job; what a bare interpreter needs to start and to import the framework, once for every process that did so; and what
+is left, which is ours. ``--cold`` measures the same without warm workers, too. Seconds are of processors, which others
+on the machine lengthen less than the clock. Writes ``benchmarks/results/overhead.md``.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from trustml.frameworks.table import entry_of
 from trustml.launch.environments import find_environment
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.plan.switches import switch_variables
+from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 from trustml.scenario.sources import Digits
-from trustml.scenario.spec import Execution, Scenario
+from trustml.scenario.spec import Execution, Explanations, Probes, Scenario
 
 RESULTS = Path(__file__).resolve().parent / "results" / "overhead.md"
 _IMPORTS = 5
@@ -40,6 +42,7 @@ class Costs:
 
     backend: str
     jobs: int
+    warm: int
     launcher: float
     workers: float
     work: float
@@ -49,16 +52,26 @@ class Costs:
 
     @property
     def ours(self) -> float:
-        """Of one job: launcher and worker beyond the framework's own import and the work."""
-        return (self.launcher + self.workers - self.work) / self.jobs - self.bare
+        """Of one job: launcher and worker beyond the framework's own imports and the work."""
+        return (self.launcher + self.workers - self.framework) / self.jobs
 
     @property
     def ratio(self) -> float:
-        """All of it over what the framework needs: its import in each process, and the work."""
+        """All of it over what the framework needs."""
+        return (self.launcher + self.workers) / self.framework
+
+    @property
+    def beside_scripts(self) -> float:
+        """All of it over what the same would need as one script a job, each of which imports the framework."""
         return (self.launcher + self.workers) / (self.work + self.jobs * self.bare)
 
+    @property
+    def framework(self) -> float:
+        """Work, and the import of each process that imports: of cold workers, and of the one that warm ones are of."""
+        return self.work + (self.jobs - self.warm + bool(self.warm)) * self.bare
 
-def costs(backend: str, *, jobs: int) -> Costs:
+
+def costs(backend: str, *, jobs: int, warm: bool = True) -> Costs:
     """Run that many jobs of one framework and take what they cost apart."""
     bare = bare_import(backend)
     scenario = Scenario(
@@ -67,8 +80,9 @@ def costs(backend: str, *, jobs: int) -> Costs:
         model=Architecture(layers=(Flatten(), Dense(units=10))),
         training=(Plain(epochs=1, batch_size=256, optimizer=SGD(learning_rate=0.1)),),
         backends=(backend,),
-        seeds=tuple(range(jobs)),
-        execution=Execution(threads=1),
+        seeds=tuple(range(jobs // 2)),
+        explanations=Explanations(methods=(Saliency(),), examples=16, probes=Probes(faithfulness=False), timing=False),
+        execution=Execution(threads=1, warm_workers=warm),
     )
     with tempfile.TemporaryDirectory() as folder:
         own, children, began = _own(), _children(), time.perf_counter()
@@ -76,10 +90,12 @@ def costs(backend: str, *, jobs: int) -> Costs:
         clock = time.perf_counter() - began
         if run.status != "success":
             raise SystemExit(f"{backend}: the run ended {run.status}")
-        work = sum(one.result.details["cpu_seconds"] for one in run.manifest.jobs if one.result)
+        done = run.manifest.jobs
+        work = sum(one.result.details["cpu_seconds"] for one in done if one.result)
     return Costs(
         backend=backend,
-        jobs=jobs,
+        jobs=len(done),
+        warm=sum(one.warm for one in done),
         launcher=_own() - own,
         workers=_children() - children,
         work=work,
@@ -118,18 +134,31 @@ def page(found: list[Costs]) -> str:
         "# What the harness costs",
         "",
         f"Made by `python benchmarks/overhead.py` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}. Processor seconds, of a job where nothing else is said. *Framework* is a bare "
-        "interpreter that imports it; *work* what a worker did for its job once it had imported; *ours* all that is "
-        f"left: at most {_MOST_A_JOB:g} s is asked. *Ratio* is everything over framework and work: at most "
-        f"{_MOST_RATIO:g}.",
+        f"{platform.python_version()}. Half of the jobs train, the others explain. Processor seconds, of a job where "
+        "nothing else is said. *Import* is a bare interpreter that imports the framework; *work* what a worker did for "
+        "its job once it had imported; *launcher* also prepares the run and measures it; *ours* is all but work and "
+        f"one import for each process that imports: at most {_MOST_A_JOB:g} s is asked. *Ratio* is everything over "
+        f"work and those imports, *scripts* over work and an import for every "
+        f"job, as of one script a job: at most {_MOST_RATIO:g} is asked. Warm workers are forked and import nothing.",
         "",
-        "| framework | jobs | framework | work | launcher | ours | ratio | clock of the run | load |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| framework | jobs | of them warm | import | work | launcher | ours | ratio | scripts | seconds a job | clock "
+        "| load |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found:
-        each = (one.bare, one.work / one.jobs, one.launcher / one.jobs, one.ours, one.ratio, one.clock)
+        whole = (one.launcher + one.workers) / one.jobs
+        each = (
+            one.bare,
+            one.work / one.jobs,
+            one.launcher / one.jobs,
+            one.ours,
+            one.ratio,
+            one.beside_scripts,
+            whole,
+            one.clock,
+        )
         cells = " | ".join(f"{value:.2f}" for value in each)
-        lines.append(f"| {one.backend} | {one.jobs} | {cells} | {one.load:.1f} |")
+        lines.append(f"| {one.backend} | {one.jobs} | {one.warm} | {cells} | {one.load:.1f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -138,8 +167,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--backends", nargs="+", default=["jax", "torch"])
+    parser.add_argument("--cold", action="store_true", help="measure the same without warm workers, too")
     options = parser.parse_args()
-    found = [costs(backend, jobs=options.jobs) for backend in options.backends]
+    found = [
+        costs(backend, jobs=options.jobs, warm=warm)
+        for backend in options.backends
+        for warm in ((True, False) if options.cold else (True,))
+    ]
     RESULTS.write_text(page(found), encoding="utf-8")
     print(page(found))
 

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,25 +51,41 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(name: str, runs: Path) -> dict[str, Any]:
-    """Run a scenario and audit the run, in processes of their own."""
-    before, load = processor_seconds(), os.getloadavg()[0]
-    began = datetime.datetime.now()
-    command = [sys.executable, "-m", "trustml.cli", "run", name, "--runs", str(runs), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    last = json.loads(done.stdout.splitlines()[-1])
-    if done.returncode:
-        raise SystemExit(f"{name}: {last}")
-    audit = [sys.executable, "-m", "trustml.cli", "audit", last["path"]]
-    subprocess.run(audit, stdout=subprocess.DEVNULL, check=True)
-    return {
-        "processor_seconds": round(processor_seconds() - before),
-        "seconds": round((datetime.datetime.now() - began).total_seconds()),
-        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+def measured(name: str, runs: Path, *, minutes: float | None) -> dict[str, Any]:
+    """Run a scenario, or go on with it, and audit the run, in processes of their own."""
+    note, before, began = runs / f"{Path(name).stem}.part.json", processor_seconds(), datetime.datetime.now()
+    nothing = {"processor_seconds": 0, "seconds": 0, "parts": 0, "load": [round(os.getloadavg()[0], 1)]}
+    spent: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else nothing
+    what = ["--resume", spent["run"]] if "run" in spent else [name]
+    command = [sys.executable, "-m", "trustml.cli", "run", *what, "--runs", str(runs), "--json"]
+    there = set(runs.glob(f"{Path(name).stem}-*"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            told, _ = process.communicate(timeout=minutes and 60 * minutes)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate()
+    begun = [Path(spent["run"])] if "run" in spent else [*set(runs.glob(f"{Path(name).stem}-*")) - there]
+    if len(begun) != 1:  # those of other calls are not taken for this one's
+        raise SystemExit(f"{name}: {len(begun)} runs were begun, and not one: {told.splitlines()[-1:]}")
+    (path,) = begun
+    if process.returncode == 0:
+        audit = [sys.executable, "-m", "trustml.cli", "audit", str(path)]
+        subprocess.run(audit, stdout=subprocess.DEVNULL, check=True)
+    spent |= {
+        "processor_seconds": spent["processor_seconds"] + round(processor_seconds() - before),
+        "seconds": spent["seconds"] + round((datetime.datetime.now() - began).total_seconds()),
+        "parts": spent["parts"] + 1,
+        "load": [spent["load"][0], round(os.getloadavg()[0], 1)],
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        **facts_of_run(Path(last["path"])),
     }
+    if process.returncode:
+        note.write_text(json.dumps(spent | {"run": str(path)}))
+        raise SystemExit(f"{name}: {told.splitlines()[-1:]}; call this again with the same --runs to go on")
+    note.unlink(missing_ok=True)
+    spent.pop("run", None)
+    return spent | facts_of_run(path)
 
 
 def facts_of_run(path: Path) -> dict[str, Any]:
@@ -84,7 +101,7 @@ def facts_of_run(path: Path) -> dict[str, Any]:
         "score": score,
         "constant": 0.0 if score == "r2" else float(fact_of(scores, "majority", default=0.0).iloc[0]),
         "models": [model_facts(table, row) for row in scores.itertuples()],
-        "methods": sorted(set(table.method[table.kind == "explain"]) - {"", "RandomControl"}),
+        "methods": sorted(set(table.method[(table.kind == "explain") & table.value.notna()]) - {"", "RandomControl"}),
         "games": {row.backend: row.verdict for row in games.itertuples()},
         "findings": {severity: severities.count(severity) for severity in SEVERITIES if severity in severities},
         "jobs": len(run.manifest.jobs),
@@ -132,7 +149,7 @@ def page(results: dict[str, Any]) -> str:
             lines.append(f"| {name}, {one['score']} | {one['constant']:.3f} | {regime} | {_figures(models)} |")
     times = [
         f"- `{name}`: {one['date']}, {one['machine']}, {one['seconds']} s by the clock at a load of "
-        f"{one['load'][0]} to {one['load'][1]}."
+        f"{one['load'][0]} to {one['load'][1]}{_parts(one)}."
         for name, one in results.items()
     ]
     return "\n".join([*lines, "", *times]) + "\n"
@@ -148,19 +165,28 @@ def _figures(models: list[dict[str, Any]]) -> str:
     return " | ".join(["-" if epsilon is None else f"{epsilon:.2f}", *scores, attacked])
 
 
+def _parts(one: dict[str, Any]) -> str:
+    parts = one.get("parts", 1)
+    return f", in {parts} parts: what was interrupted and done again counts twice" if parts > 1 else ""
+
+
 def main() -> None:
     """Run those that are named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--runs", type=Path, help="keep the runs there")
+    parser.add_argument("--runs", type=Path, help="keep the runs there, and go on with one that was interrupted")
+    parser.add_argument("--minutes", type=float, help="interrupt a run then; what it took counts when it goes on")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    if asked.minutes and not asked.runs:
+        parser.error("--minutes interrupts a run, which goes on only from a folder that is kept: name one by --runs")
     results = json.loads(asked.output.read_text()) if asked.output.is_file() else {}
     with tempfile.TemporaryDirectory() as own:
         for name in asked.names:
-            results[name] = measured(name, asked.runs or Path(own))
+            results[name] = measured(name, asked.runs or Path(own), minutes=asked.minutes)
             asked.output.write_text(json.dumps(results, indent=2) + "\n")
-            PAGE.write_text(page(results))
+            if asked.output == RESULTS:
+                PAGE.write_text(page(results))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from filelock import FileLock
+from xdist.scheduler import LoadFileScheduling
 
 import trustml
 from tests import WHOLE
@@ -24,29 +26,44 @@ from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Execution, Explanations, Scenario
 
-LONGEST = (
-    "conformance/test_sensitivity.py",
+QUESTIONS = (
     "conformance/test_backends.py",
-    "launch/test_run.py",
+    "conformance/test_sensitivity.py",
     "backends/tensorflow/test_attribution.py",
-    "apps/test_browser.py",
     "backends/test_tasks.py",
-    "apps/test_dashboard.py",
-    "record/test_released.py",
     "backends/tensorflow/test_federated.py",
     "deployment/test_exporting.py",
+    "backends/tensorflow/test_differences.py",
+    "backends/tensorflow/test_clipping.py",
+    "backends/tensorflow/test_noise.py",
+    "backends/test_outcomes.py",
+    "backends/test_attention_methods.py",
+)
+"""Files that ask each framework: what they start is forked from a few processes (`tests.warm.CASES`)."""
+JOBS = (
+    "launch/test_run.py",
+    "launch/test_federated_jobs.py",
+    "launch/test_private_options.py",
+    "test_audits.py",
+    "cli/test_audit.py",
+    "auditing/test_framework_worker.py",
+)
+"""Files with jobs of TensorFlow, which are forked from another."""
+LONGEST = (
+    *QUESTIONS,
+    *JOBS,
+    "apps/test_browser.py",
+    "apps/test_dashboard.py",
+    "record/test_released.py",
+    "deployment/test_export.py",
     "conformance/test_federated.py",
     "backends/jax/test_attribution.py",
     "launch/test_explanations.py",
     "backends/jax/test_shadows.py",
-    "deployment/test_export.py",
     "launch/test_left_behind.py",
     "worker/test_kill.py",
     "records/test_stored.py",
     "cli/test_cli.py",
-    "test_audits.py",
-    "launch/test_private_options.py",
-    "launch/test_federated_jobs.py",
     "recipes/test_recipes.py",
     "package/test_wheel.py",
     "conformance/test_games.py",
@@ -56,6 +73,7 @@ LONGEST = (
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")
+SCOPES = {f"tests/{name}": names[0] for names in (QUESTIONS, JOBS) for name in names}
 PROGRAMS = pytest.StashKey[CompiledPrograms]()
 STARTER = pytest.StashKey[Starter]()
 
@@ -69,6 +87,31 @@ def pytest_configure(config: pytest.Config) -> None:
     if AVAILABLE and not WHOLE:
         config.stash[STARTER] = Starter()
         config.add_cleanup(config.stash[STARTER].close)
+
+
+class ByServer(LoadFileScheduling):
+    """Files one by one, but those together that fork from the same processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return SCOPES.get(file, file)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByServer | None:
+    """Share the files of tests out; in the long form nothing is forked."""
+    return ByServer(config, log) if config.getvalue("dist") == "loadfile" and not WHOLE else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Look for nothing to free while all files are imported, nor later among what was: it takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

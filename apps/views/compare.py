@@ -64,7 +64,8 @@ for part in parts:
             {part: one.field, **{manifest.run: value for manifest, value in zip(manifests, one.values, strict=True)}}
             for one in differences
             if one.part == part
-        ]
+        ],
+        fold=False,
     )
 
 for manifest, table in loaded:

@@ -28,6 +28,6 @@ st.caption(
     "stands here."
 )
 st.dataframe(frame, hide_index=True, width="stretch")
-for measure in shown_in("deployed").values():
+for measure in (one for one in shown_in("deployed").values() if one.head in frame):
     st.caption(plain_text(f"{measure.head}: {measure.meaning}"))
 show_rows(table[table.measure.isin([*of_family("deployed"), *of_family("deployed attacks")])])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import streamlit as st
 from chosen_run import current, measures, seen
@@ -16,7 +14,6 @@ from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
-from trustml.record.store import RunDirectory
 from trustml.report.documents import plain_text
 from trustml.report.federated import figures
 from trustml.report.federated.frames import (
@@ -146,9 +143,9 @@ def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], p
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def frames_of(path: str, seen: str) -> FederatedFrames:
+def frames_of(path: str, seen: str, _evidence: Evidence) -> FederatedFrames:
     """Read what every round came to; anew when more is known."""
-    return federated_frames(Evidence(RunDirectory(Path(path))))
+    return federated_frames(_evidence)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -175,9 +172,9 @@ def main() -> None:
     for warning in manifest.cohort_warnings:
         st.warning(plain_text(warning))
     table = measures()
-    evidence = Evidence(run.directory)
+    evidence, known = Evidence(run.directory), (str(run.path), seen(run))
     try:
-        jobs, frames = federated_jobs(evidence), frames_of(str(run.path), seen(run))
+        jobs, frames = federated_jobs(evidence), frames_of(*known, evidence)
     except RecordError as error:
         st.warning(plain_text(f"The rounds cannot be read. {error}"))
         st.stop()
@@ -198,7 +195,7 @@ def main() -> None:
     order = list(dict.fromkeys(record.regime for record, _ in jobs))
     private = list(dict.fromkeys(record.regime for record, job in jobs if job.mechanism is not None))
 
-    sortable(summary_of(str(run.path), seen(run), evidence, table, statements))
+    sortable(summary_of(*known, evidence, table, statements))
     st.caption(
         "Means over seeds; the epsilon, of privacy for users, is the largest. 10th percentile and worst: of clients. A "
         "step is a round; MB up: in a round, all its clients together. Round/central: time of a round over that of "

@@ -15,29 +15,28 @@ from trustml.report.accuracy.details import Detail, details_of
 from trustml.report.accuracy.examples import examples_frame
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
+from trustml.report.accuracy.scores import decimals
 from trustml.report.documents import plain_text
 
 _ANY = "any"
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def learning_of(path: str, seen: str) -> pd.DataFrame:
+def learning_of(path: str, seen: str, _evidence: Evidence) -> pd.DataFrame:
     """Scores and losses in training; anew when more is known."""
-    return learning_frame(Evidence(current().directory))
+    return learning_frame(_evidence)
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def shown_of(path: str, seen: str, job: str) -> tuple[Detail, ...]:
+def shown_of(path: str, seen: str, job: str, _evidence: Evidence) -> tuple[Detail, ...]:
     """Charts and tables of one model; anew when more is known."""
-    evidence = Evidence(current().directory)
-    return details_of(evidence, next(one for one in judged_models(evidence) if one.id == job))
+    return details_of(_evidence, next(one for one in judged_models(_evidence) if one.id == job))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def examples_of(path: str, seen: str, job: str) -> pd.DataFrame:
+def examples_of(path: str, seen: str, job: str, _evidence: Evidence) -> pd.DataFrame:
     """What one model answered for every held-out example; anew when more is known."""
-    evidence = Evidence(current().directory)
-    return examples_frame(evidence, next(one for one in judged_models(evidence) if one.id == job))
+    return examples_frame(_evidence, next(one for one in judged_models(_evidence) if one.id == job))
 
 
 def show_examples(frame: pd.DataFrame) -> None:
@@ -57,7 +56,10 @@ def show_examples(frame: pd.DataFrame) -> None:
             kept = kept if said == _ANY else kept[kept.answered == said]
         if "text" in frame and (wanted := st.text_input("Text holds", key="examples text")):
             kept = kept[kept.text.str.lower().str.contains(wanted.lower(), regex=False)]
-    short = {name: st.column_config.NumberColumn(format="%.3f") for name in ("confidence", "loss")}
+    places = dict.fromkeys(("confidence", "loss"), 3)
+    if "predicted" in frame:
+        places |= dict.fromkeys(("true", "predicted", "error"), decimals(frame.true, frame.predicted))
+    short = {name: st.column_config.NumberColumn(format=f"%.{digits}f") for name, digits in places.items()}
     st.dataframe(kept, hide_index=True, width="stretch", column_config=short, alt="Held-out examples")
     st.caption(
         plain_text(
@@ -83,8 +85,9 @@ for column in slice_columns(table):
     )
     show_rows(table[table.measure.str.startswith("slice_")])
 
-evidence = Evidence(current().directory)
-learned = learning_of(str(current().path), seen(current()))
+run = current()
+evidence, known = Evidence(run.directory), (str(run.path), seen(run))
+learned = learning_of(*known, evidence)
 if len(learned):
     st.subheader("While they trained")
     shown = st.segmented_control("Of held-out examples", ["loss", "score"], default="loss", key="learning of")
@@ -101,11 +104,11 @@ for row in calibration.itertuples():
     st.markdown(
         plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
     )
-for detail in shown_of(str(current().path), seen(current()), record.id):
+for detail in shown_of(*known, record.id, evidence):
     if detail.chart is not None:
         draw(detail.chart)
     if detail.cells is not None:
         st.subheader(plain_text(detail.title))
         sortable(detail.cells)
     st.caption(plain_text(detail.caption))
-show_examples(examples_of(str(current().path), seen(current()), record.id))
+show_examples(examples_of(*known, record.id, evidence))

@@ -8,6 +8,7 @@ import streamlit as st
 from chosen_run import current, how_to_go_on
 from page_parts import text_table
 
+from trustml.compare.run_differences import fields_of
 from trustml.plan.attack_files import logs_folder
 from trustml.record.schema import JobRecord
 from trustml.record.store import ALL_EVENTS, EVENTS
@@ -49,6 +50,11 @@ def printed(record: JobRecord) -> str:
     if not lines and path.is_file():
         lines = path.read_bytes()[-20_000:].decode("utf-8", errors="replace").splitlines()[-20:]
     return "\n".join(lines)
+
+
+def show_facts(facts: dict[str, str]) -> None:
+    """Show facts by their names, one a line."""
+    text_table([{"": name, "value": one} for name, one in facts.items()], fold=False)
 
 
 progress()
@@ -96,24 +102,29 @@ st.dataframe(
 if manifest.skips:
     st.subheader("Cells that no library fills")
     text_table([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips])
-left, right = st.columns(2)
-left.subheader("Data")
-left.json(
+data = manifest.data
+st.subheader("Data")
+show_facts(
     {
-        "sha256": manifest.data.fingerprint,
-        "train_examples": manifest.data.train_examples,
-        "test_examples": manifest.data.test_examples,
-        "input_shape": list(manifest.data.input_shape),
-        "preparation": msgspec.to_builtins(manifest.data.preparation),
-        "notes": list(manifest.data.notes),
-    },
-    expanded=1,
+        "examples": f"{data.train_examples:,} to train on, {data.test_examples:,} held out",
+        "shape of an input": " x ".join(map(str, data.input_shape)),
+        **{f"note {number}": note for number, note in enumerate(data.notes, start=1)},
+    }
 )
-right.subheader("Machine and versions")
-versions = {record.backend: record.result.versions for record in manifest.jobs if record.result}
-right.json(
-    {"hardware": manifest.hardware, "main": manifest.versions, "workers": versions, "source": manifest.source},
-    expanded=1,
+st.caption(plain_text(f"SHA-256 {data.fingerprint}"))  # in a table it would be cut off
+with st.expander("How it was prepared"):
+    st.json(msgspec.to_builtins(data.preparation))
+st.subheader("Machine and versions")
+machine = {**manifest.hardware, **{f"source {name}": one for name, one in manifest.source.items()}}
+show_facts({name.replace("_gib", " GiB").replace("_", " "): one for name, one in machine.items()})
+versions = {"measured by": manifest.versions}
+versions |= {record.backend: record.result.versions for record in manifest.jobs if record.result}
+packages = sorted(set().union(*versions.values()))
+text_table(
+    [{"package": one, **{where: found.get(one, "") for where, found in versions.items()}} for one in packages],
+    fold=False,
 )
 st.subheader("Scenario")
-st.json(manifest.scenario, expanded=False)
+show_facts(dict(fields_of(manifest.scenario)))
+with st.expander("All of its fields"):
+    st.json(manifest.scenario)

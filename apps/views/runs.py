@@ -66,7 +66,9 @@ with st.container(horizontal=True):
     }
     if any(row["tags"] for row in rows):
         kept["tags"] = st.selectbox("Tag", options(rows, "tags"), key="runs tag", help="Put on by `trustml note`")
-    most = st.number_input("Epsilon at most", min_value=0.0, value=None, key="runs epsilon", placeholder="any")
+    most = st.number_input(
+        "Epsilon at most", min_value=0.0, value=None, key="runs epsilon", placeholder="any", width=150
+    )
 shown = [
     row
     for row in rows

@@ -35,13 +35,12 @@ def used(path: str, seen: str, job: str) -> pd.DataFrame:
 
 def show_usage() -> None:
     """Draw processor and memory over time, where private/ is at hand."""
-    run = current()
-    if used(str(run.path), seen(run), "").empty:
+    if used(*known, "").empty:
         return
     st.subheader("Processor and memory over time")
-    jobs = ["", *(one.id for one in run.manifest.jobs if one.status == "ok")]
+    jobs = ["", *(one.id for one in manifest.jobs if one.status == "ok")]
     chosen = st.selectbox("Workers of", jobs, format_func=lambda one: one or "all jobs", key="usage job")
-    frame = used(str(run.path), seen(run), chosen)
+    frame = used(*known, chosen)
     if frame.empty:
         st.info("That job ended before two samples of it were taken.")
         return
@@ -52,7 +51,8 @@ def show_usage() -> None:
     )
 
 
-manifest = current().manifest
+run = current()
+manifest, known = run.manifest, (str(run.path), seen(run))
 devices = sorted({record.result.device for record in manifest.jobs if record.result and record.result.device})
 disturbed = any(record.concurrent for record in manifest.jobs)
 st.caption(
@@ -75,7 +75,7 @@ for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[
         st.caption(
             "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
         )
-    for chart in bars(str(current().path), seen(current()), name):
+    for chart in bars(*known, name):
         draw(chart)
     show_rows(rows)
 show_usage()

@@ -48,6 +48,8 @@ def forward_operations(network: str) -> int:
 
     Activations, pooling and biases are left out, as is usual: they are below a hundredth of it here.
     """
+    if network in LAYERED:
+        return count(network).operations
     architecture, shape, _ = NETWORKS[network]
     shapes = layer_shapes(architecture, shape)
     total = 0
@@ -60,9 +62,12 @@ def forward_operations(network: str) -> int:
     return total
 
 
-def step_operations(workload: Workload) -> int:
+def step_operations(workload: Workload) -> int | None:
     """Operations of a plain training step: three forward passes, for outputs, inputs' gradients and weights' gradients.
 
-    The first layer's inputs need no gradient, so this is somewhat more than what has to be done.
+    The first layer's inputs need no gradient, so this is somewhat more than what has to be done. None where a part of
+    the network is trained.
     """
+    if workload.network not in LAYERED and workload.network not in NETWORKS:
+        return None
     return 3 * workload.size * forward_operations(workload.network)

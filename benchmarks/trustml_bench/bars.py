@@ -7,23 +7,25 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml_bench.places import Allocator
-from trustml_bench.workloads import Workload, WorkloadKind
+from trustml_bench.workloads import ALIKE, LARGE, Workload, WorkloadKind
 
-Quantity: TypeAlias = Literal["time", "memory", "passes"]
+Quantity: TypeAlias = Literal["time", "memory", "work_mebibytes", "memory_beyond_weights", "passes"]
 
 JAX_PLAIN = ("jax plain", "jax plain, lax.conv", "trustml jax plain")
 TORCH_PLAIN = ("torch plain", "torch.compile plain", "trustml torch plain")
 TENSORFLOW_PLAIN = ("tf plain", "tf plain, jit_compile", "trustml tensorflow plain")
+NOISY = {"torch": ("torch plain", "trustml torch plain"), "JAX": ("jax plain", "trustml jax plain")}
 ANY_PLAIN = (*JAX_PLAIN, *TORCH_PLAIN, *TENSORFLOW_PLAIN)
 OPACUS = ("Opacus hooks", "Opacus functorch", "Opacus ew", "Opacus ghost")
 JAX, TORCH, TENSORFLOW = "trustml jax", "trustml torch", "trustml tensorflow"
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """The fastest of some engines on one workload."""
+    """The fastest of some engines on one workload; `without` what an engine takes for another one, if given."""
 
     workload: Workload
     engines: tuple[str, ...]
+    without: tuple[Workload, str] | None = None
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +43,10 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
         What is hoped for beyond it.
     allocator : {"tuned", "default"}
         Setting under which it is judged; the other is shown beside.
-    quantity : {"time", "memory", "passes"}
-        Memory is the peak of the whole process. Passes are counted elsewhere, not timed.
+    quantity : str
+        *Memory* is the peak of the whole process; *work_mebibytes* that of the work above, less what was resident
+        before, and no ratio; *memory_beyond_weights* a ratio of the same less a gradient and noise as large as the
+        weights that move, which are there before. *Passes* are counted elsewhere, not timed.
     """
 
     what: str
@@ -60,6 +64,11 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.what} | {self.above.workload.name} | {self.allocator}"
 
     @property
+    def large(self) -> bool:
+        """Whether it is about a network of real size."""
+        return self.above.workload.network in LARGE
+
+    @property
     def bound(self) -> float:
         """Whichever of the two it has."""
         found = self.at_most if self.at_most is not None else self.at_least
@@ -69,7 +78,9 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def engines(self) -> frozenset[tuple[Workload, str]]:
         """All engines that it needs, with their workloads."""
-        return frozenset((side.workload, name) for side in (self.above, self.below) for name in side.engines)
+        sides = (self.above, self.below)
+        taken_off = {side.without for side in sides if side.without is not None}
+        return frozenset((side.workload, name) for side in sides for name in side.engines) | taken_off
 
 
 def _side(kind: WorkloadKind, network: str, size: int, *engines: str) -> Side:
@@ -128,11 +139,37 @@ def _on(workload: Workload, what: str, above: str, least: float) -> Bar:
 
 _IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "cnn", 64)
 _LONG_IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "mlp", 1024)
+_IG_224: tuple[WorkloadKind, str, int] = ("integrated_gradients", "resnet18_224", 4)
+_EPOCHS: tuple[WorkloadKind, ...] = ("feature_epoch", "head_epoch")
+_PRIVATE_AND_NOISE: tuple[WorkloadKind, ...] = ("private_step", "noise")
 _OCCLUSION: tuple[WorkloadKind, str, int] = ("occlusion", "cnn", 64)
 _FEW = Workload(kind="round", network="small_cnn", size=20, examples=75, batch_size=25)
 _MANY = Workload(kind="round", network="small_cnn", size=100, examples=18, batch_size=9)
 _SMALL = Workload(kind="round", network="small_mlp", size=20, examples=64, batch_size=16)
 _SHADOWS = Workload(kind="shadows", network="shadow_mlp", size=64, examples=900, batch_size=64)
+
+
+def _floors(network: str, torch: float, jax: float) -> tuple[Bar, ...]:
+    """Time and memory of a private step against the least that it can be, and against a plain one."""
+    return tuple(
+        bar
+        for short, name, most in (("torch", TORCH, torch), ("JAX", JAX, jax))
+        for bar in (
+            Bar(
+                what=f"{short} private step / plain step and noise for its weights",
+                above=_side("private_step", network, 64, name),
+                below=_side("noisy_step", network, 64, *(NOISY[short][1:] if network in ALIKE else NOISY[short])),
+                at_most=most,
+            ),
+            Bar(
+                what=f"peak memory of {short}'s private step / plain step",
+                above=_side("private_step", network, 64, name),
+                below=_side("plain_step", network, 64, f"{name} plain"),
+                at_most=1.5,
+                quantity="memory",
+            ),
+        )
+    )
 
 
 def _large(network: str, torch: float, opacus: float, jax: float, jax_privacy: float) -> tuple[Bar, ...]:
@@ -165,17 +202,44 @@ def _large(network: str, torch: float, opacus: float, jax: float, jax_privacy: f
                 most=1.0)
             for short, name, floor in own
         ),
-        *(
-            Bar(
-                what=f"peak memory of {short}'s private step / plain step",
-                above=_side("private_step", network, 64, name),
-                below=_side("plain_step", network, 64, f"{name} plain"),
-                at_most=1.5,
-                quantity="memory",
-            )
-            for short, name, _ in own
-        ),
     )  # fmt: skip
+
+
+def _tables(short: str, name: str) -> tuple[Bar, ...]:
+    """What a private step of a network with a large table costs beside one with a small table."""
+
+    def side(network: str) -> Side:
+        private, noise = (Workload(kind=kind, network=network, size=64) for kind in _PRIVATE_AND_NOISE)
+        return Side(workload=private, engines=(name,), without=(noise, name))
+
+    large, small = side("encoder_64k"), side("encoder_8k")
+    return (
+        Bar(what=f"{short} private step beyond its noise, vocabulary 64k / 8k", above=large, below=small, at_most=1.2),
+        Bar(
+            what=f"memory of {short}'s private step beyond weights, gradient and noise, vocabulary 64k / 8k",
+            above=large,
+            below=small,
+            at_most=1.2,
+            quantity="memory_beyond_weights",
+        ),
+    )
+
+
+def _on_features(short: str, name: str) -> Bar:
+    above, below = (Workload(kind=kind, network="resnet20_head", size=512, batch_size=64) for kind in _EPOCHS)
+    return Bar(
+        what=f"{short} private epoch of a head on frozen features / of the head alone",
+        above=Side(workload=above, engines=(name,)),
+        below=Side(workload=below, engines=(name,)),
+        at_most=1.1,
+    )
+
+
+def _room(short: str, name: str) -> Bar:
+    """Memory of integrated gradients of large images, above the model."""
+    own = _side(*_IG_224, name)
+    what = f"integrated gradients in {short}: MiB above the model"
+    return Bar(what=what, above=own, below=own, at_most=400, quantity="work_mebibytes")
 
 
 BARS: tuple[Bar, ...] = (
@@ -204,6 +268,7 @@ BARS: tuple[Bar, ...] = (
     _over_jax("jax-privacy's default step", ("jax-privacy",), "cnn", 256, 4),
     _over_jax("jax-privacy's default step", ("jax-privacy",), "mlp", 256, 300),
     *_large("resnet20", 1.5, 1.5, 1.6, 2),
+    *_floors("resnet20", 1.6, 1.4),
     Bar(
         what="tensorflow private step / best plain step of tensorflow",
         above=_side("private_step", "resnet20", 64, TENSORFLOW),
@@ -211,6 +276,7 @@ BARS: tuple[Bar, ...] = (
         at_most=2,
     ),
     *_large("encoder", 1.4, 1.4, 1.3, 8),
+    *_floors("encoder", 1.4, 1.4),
     *(
         Bar(
             what=f"{short} private step of LoRA / plain step of LoRA",
@@ -220,6 +286,23 @@ BARS: tuple[Bar, ...] = (
         )
         for short, name in (("torch", TORCH), ("JAX", JAX))
     ),
+    *_floors("encoder_lora", 1.4, 1.4),
+    _on_features("torch", TORCH),
+    _on_features("JAX", JAX),
+    *_tables("torch", TORCH),
+    *_tables("JAX", JAX),
+    _explained("Captum's default integrated gradients / ours in torch", "Captum", TORCH, _IG_224, 1.4),
+    _explained(
+        "Captum's integrated gradients in batches of 8 / ours in torch", "Captum, batches of 8", TORCH, _IG_224, 0.95
+    ),
+    Bar(
+        what="integrated gradients in JAX / in torch",
+        above=_side(*_IG_224, JAX),
+        below=_side(*_IG_224, TORCH),
+        at_most=1.5,
+    ),
+    _room("torch", TORCH),
+    _room("JAX", JAX),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "cnn", 256, 4),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "cnn", 1024, 4),
     *_over_plain(TENSORFLOW, TENSORFLOW_PLAIN, "tensorflow", "mlp", 256, 1.7),

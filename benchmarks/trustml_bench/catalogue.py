@@ -31,17 +31,21 @@ def _tensorflow(name: str, maker: str, *kinds: WorkloadKind, role: Role = "peer"
 
 def _ours(backend: BackendName) -> tuple[Engine, ...]:
     """Trustml in one framework; :mod:`trustml_bench.engines.own` is told which."""
+    timed = backend in ("torch", "jax")
     makers: dict[str, tuple[WorkloadKind, ...]] = {
         "private_step": ("private_step",),
         "explanation": _EXPLANATIONS,
         "federated_round": ("round",),
     }
+    if timed:
+        makers["noise"], makers["feature_epoch"], makers["head_epoch"] = ("noise",), ("feature_epoch",), ("head_epoch",)
     plain = _engine(backend, f"trustml {backend} plain", f"own:plain_step:{backend}", ("plain_step",), "ours", False)
     others = (
         _engine(backend, f"trustml {backend}", f"own:{maker}:{backend}", kinds, "ours", False)
         for maker, kinds in makers.items()
     )
-    return (plain, *others)
+    noisy = _engine(backend, f"trustml {backend} plain", f"own:noisy_step:{backend}", ("noisy_step",), "floor", False)
+    return (plain, *others, *((noisy,) if timed else ()))
 
 
 def _jax_privacy(name: str, maker: str, *, full: bool = False) -> Engine:
@@ -57,6 +61,8 @@ ENGINES: tuple[Engine, ...] = (
     _jax("jax plain, lax.conv", "jax_plain:standard_step", "plain_step", full=True),
     _tensorflow("tf plain", "tensorflow_plain:plain_step", "plain_step", role="floor"),
     _tensorflow("tf plain, jit_compile", "tensorflow_plain:compiled_step", "plain_step", role="floor", full=True),
+    _torch("torch plain", "torch_plain:noisy_step", "noisy_step", role="floor"),
+    _jax("jax plain", "jax_plain:noisy_step", "noisy_step", role="floor"),
     _torch("torch input gradients", "torch_plain:input_gradients", *_GRADIENTS, role="floor"),
     _jax("jax input gradients", "jax_plain:input_gradients", *_GRADIENTS, role="floor"),
     _tensorflow("tf input gradients", "tensorflow_plain:input_gradients", *_GRADIENTS, role="floor"),
@@ -87,6 +93,7 @@ ENGINES: tuple[Engine, ...] = (
     # Explanations.
     _torch("Captum", "captum_attributions:integrated_gradients", "integrated_gradients"),
     _torch("Captum, batches of 256", "captum_attributions:integrated_gradients_256", "integrated_gradients"),
+    _torch("Captum, batches of 8", "captum_attributions:integrated_gradients_8", "integrated_gradients", full=True),
     _tensorflow("tf-explain, image by image", "tf_explain_attributions:image_by_image", "integrated_gradients"),
     _tensorflow("tf-explain, class by class", "tf_explain_attributions:class_by_class", "integrated_gradients"),
     _torch("Captum", "captum_attributions:smooth_grad", "smooth_grad", full=True),

@@ -17,11 +17,24 @@ if TYPE_CHECKING:
     from trustml_bench.results import Result
     from trustml_bench.selection import Selection
 
-KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows")
+KINDS = (
+    "plain_step",
+    "noisy_step",
+    "noise",
+    "private_step",
+    "head_epoch",
+    "feature_epoch",
+    "integrated_gradients",
+    "smooth_grad",
+    "occlusion",
+    "round",
+    "shadows",
+)
 
 
 @click.command("bench", short_help="Time trustml beside other libraries on this machine.")
 @click.option("--full", is_flag=True, help="Also batches of 64, compilers on and off, and slow engines; hours.")
+@click.option("--large", is_flag=True, help="Networks of real size in place of small ones.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind of work; repeatable.")
 @click.option("--network", "networks", multiple=True, metavar="NAME", help="Only this network; repeatable.")
 @click.option("--engine", "engines", multiple=True, metavar="TEXT", help="Only engines with this in their name.")
@@ -34,6 +47,9 @@ KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "o
 @root_option
 @click.option(
     "--result", "place", type=click.Path(dir_okay=False, path_type=Path), help="By default RUNS/benchmarks/<UTC>.json."
+)
+@click.option(
+    "--resume", is_flag=True, help="Keep what the file of --result holds, and measure the workloads that it lacks."
 )
 @click.option("--out", "old_place", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="Now --result.")
 @click.option(
@@ -59,6 +75,7 @@ KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "o
 @file_option
 def command(
     full: bool,
+    large: bool,
     kinds: tuple[str, ...],
     networks: tuple[str, ...],
     engines: tuple[str, ...],
@@ -66,6 +83,7 @@ def command(
     allocator: str | None,
     root: Path,
     place: Path | None,
+    resume: bool,
     old_place: Path | None,
     earlier: Path | None,
     against: Path | None,
@@ -83,11 +101,16 @@ def command(
     from trustml_bench.results import read_result
     from trustml_bench.selection import Selection
 
-    wanted = Selection(full=full, kinds=kinds, networks=networks, engines=engines, allocator=allocator or "")
+    wanted = Selection(
+        full=full, large=large, kinds=kinds, networks=networks, engines=engines, allocator=allocator or ""
+    )
     before = read_result(against) if against else None
     place = renamed(old_place, place, was="--out", now="--result")
-    if earlier is not None and (full or kinds or networks or engines or allocator or place or only_list):
+    chosen = full or large or kinds or networks or engines or allocator
+    if earlier is not None and (chosen or place or resume or only_list):
         raise click.UsageError("--from shows a result as it is; leave out what chooses what to run")
+    if resume and place is None:
+        raise click.UsageError("--resume goes on with a file; name it by --result")
     if only_list:
         return _list(wanted, file)
     interrupted = False
@@ -95,7 +118,7 @@ def command(
         result = read_result(earlier)
     else:
         path = place or root / "benchmarks" / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-        result, interrupted = _run(wanted, path, repeats)
+        result, interrupted = _run(wanted, path, repeats, resume=resume)
     if page is not None:
         from trustml.report.documents import write_document
         from trustml_bench.page import performance_page
@@ -113,7 +136,7 @@ def command(
     return _gate(before, result, allowance) if before is not None else OK
 
 
-def _run(wanted: Selection, path: Path, turns: int) -> tuple[Result, bool]:
+def _run(wanted: Selection, path: Path, turns: int, *, resume: bool) -> tuple[Result, bool]:
     """Measure; on Ctrl-C give what there is."""
     from trustml.cli.progress import show_progress
     from trustml_bench.results import read_result
@@ -121,13 +144,14 @@ def _run(wanted: Selection, path: Path, turns: int) -> tuple[Result, bool]:
     from trustml_bench.session import run_benchmark
 
     groups = choose_groups(wanted)
+    earlier = read_result(path) if resume and path.exists() else None
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     line = " ".join(["trustml bench", *options_of(wanted), *([f"--repeats {turns}"] if turns != 7 else [])])
     try:
         with show_progress(sys.stderr) as listener:
-            result = run_benchmark(groups, path=path, turns=turns, listener=listener, command=line)
+            result = run_benchmark(groups, path=path, turns=turns, listener=listener, command=line, earlier=earlier)
     except KeyboardInterrupt:
         if not path.exists():
             raise

@@ -17,9 +17,12 @@ from trustml.data.dataset import Floats, Ints
 Layers: TypeAlias = tuple[tuple[Any, ...], ...]
 
 
-def resnet(width: int, blocks: Sequence[int], groups: int, *, bias: bool = True) -> Layers:
-    """ResNet for small images with GroupNorm (Wu and He, 2018, arXiv 1803.08494) in place of BatchNorm."""
-    layers: list[tuple[Any, ...]] = [("conv", width, 3, 1, 1, bias), ("norm", groups), ("relu",)]
+def resnet(width: int, blocks: Sequence[int], groups: int, *, bias: bool = True, small_images: bool = True) -> Layers:
+    """ResNet with GroupNorm (Wu and He, 2018, arXiv 1803.08494) in place of BatchNorm."""
+    stem = ("conv", width, 3, 1, 1, bias) if small_images else ("conv", width, 7, 2, 3, bias)
+    layers: list[tuple[Any, ...]] = [stem, ("norm", groups), ("relu",)]
+    if not small_images:
+        layers.append(("maxpool", 3, 2, 1))
     channels = width
     for stage, count in enumerate(blocks):
         for block in range(count):
@@ -58,7 +61,9 @@ class Network:
 LAYERED: dict[str, Network] = {
     "resnet18": Network(resnet(64, (2, 2, 2, 2), 32), (3, 32, 32)),
     "resnet20": Network(resnet(16, (3, 3, 3), 8, bias=False), (3, 32, 32)),
+    "resnet18_224": Network(resnet(64, (2, 2, 2, 2), 32, bias=False, small_images=False), (3, 224, 224)),
     "encoder": Network(encoder(8_000, 64, 128, 4, 4), (64,), 8_000),
+    "encoder_64k": Network(encoder(64_000, 64, 128, 4, 4), (64,), 64_000),
     "transformer": Network(encoder(10_000, 128, 256, 8, 4), (128,), 10_000),
     "small_resnet": Network(resnet(8, (1, 1), 4), (3, 8, 8)),
     "small_transformer": Network(encoder(50, 8, 16, 2, 1), (8,), 50),
@@ -108,6 +113,10 @@ def plan(layers: Layers, shape: tuple[int, ...], generator: np.random.Generator,
                 size = made.shape[0] if kind == "norm" else made.shape[-1]
                 vector(name, "weight", size, 1)
                 vector(name, "bias", size, 0)
+            case "maxpool":
+                side, stride, padding = settings
+                channels, *space = made.shape
+                made.shape = (channels, *((length + 2 * padding - side) // stride + 1 for length in space))
             case "mean":  # over the places of an image, or the positions of a text
                 made.shape = made.shape[:1] if len(made.shape) == 3 else made.shape[1:]
             case "embed":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trustml_bench.judge import Judged, judge_all
 from trustml_bench.results import Result, Timing
-from trustml_bench.selection import DEFAULT, FULL
+from trustml_bench.selection import DEFAULT, FULL, LARGE
 from trustml_bench.tables import (
     bound_text,
     by_workload,
@@ -43,7 +43,8 @@ _HOW = f"""## How it was measured
   keep the fastest start alone.
 - A ratio is the median of the ratios of paired turns; its 90 % interval is by interpolated order statistics of these
   (Hettmansperger and Sheather, 1986). A bar whose median lies on the wrong side but inside the interval reads *met
-  within noise*.
+  within noise*. Where noise is left out of both, it is the ratio of the medians of what is left in each turn, and its
+  interval is made of theirs.
 - *Floor* is the least that the work costs: the plain step for a private step, as many forward and backward passes for
   integrated gradients, as many forward passes for occlusion, one centralised epoch for a round. `/ floor` is against
   the fastest of the same framework, `/ any` against the fastest of all. Integrated gradients may be below it: layers
@@ -53,7 +54,8 @@ _HOW = f"""## How it was measured
 - Memory is the most that was resident at once, interpreter, framework and children included; *work* is that less what
   was resident just before the first call, so compiling is in it.
 - What a private step in JAX is made of, and so what keeps it above a plain one, is in
-  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch.
+  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch. Steps
+  of networks of real size are taken apart in `benchmarks/results/large_step_parts.md`, where it was made.
 - An engine that no bar needs, and that is slow, takes fewer turns; its note says how many.
 - Private steps clip to {CLIPPING_NORM:g} with noise multiplier {NOISE_MULTIPLIER:g}; SGD at {LEARNING_RATE:g};
   {IG_STEPS} steps of integrated gradients; {SMOOTH_GRAD_SAMPLES} samples of SmoothGrad; occlusion by patches of
@@ -201,9 +203,8 @@ def _missing(result: Result) -> str:
             )
     lines = [f"- {reason} [{', '.join(places)}]" for reason, places in reasons.items()]
     done = {one.workload for one in result.measured}
-    short = {workload for group in DEFAULT for workload in group}
     lines += [
-        f"- {workload.name} was not run{_only_in_full(workload, short)}"
+        f"- {workload.name} was not run{_only_in(workload)}"
         for group in FULL
         for workload in group
         if workload not in done
@@ -211,5 +212,8 @@ def _missing(result: Result) -> str:
     return "## What was not measured\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def _only_in_full(workload: Workload, short: set[Workload]) -> str:
-    return "" if workload in short else ": only in `trustml bench --full`"
+def _only_in(workload: Workload) -> str:
+    if any(workload in group for group in DEFAULT):
+        return ""
+    option = "--large" if any(workload in group for group in LARGE) else "--full"
+    return f": only in `trustml bench {option}`"

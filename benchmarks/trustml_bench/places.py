@@ -15,12 +15,23 @@ Allocator: TypeAlias = Literal["tuned", "default"]
 """``tuned`` as workers of trustml run, ``default`` as glibc comes."""
 
 FEDJAX, FLOWER = "TRUSTML_BENCH_FEDJAX", "TRUSTML_BENCH_FLOWER"
+OPAKE, PEFT = "TRUSTML_BENCH_OPAKE", "TRUSTML_BENCH_PEFT"
 _HOW_TO_MAKE = {
     FEDJAX: "`pip install --no-deps --target FOLDER fedjax==0.0.17 dm-haiku==0.0.17 jmp==0.0.4 absl-py msgpack "
     f"tabulate tqdm`, then {FEDJAX}=FOLDER",
+    OPAKE: "`pip install --no-deps --target FOLDER opake==0.16.1 opake-engine opake-accounting opake-dpsgd "
+    f"opake-optimizers opake-patches opake-base optree`, then {OPAKE}=FOLDER",
+    PEFT: "`pip install --no-deps --target FOLDER peft transformers accelerate huggingface_hub tokenizers regex pyyaml "
+    f"filelock fsspec hf-xet packaging httpx2 httpcore2 truststore`, then {PEFT}=FOLDER",
     FLOWER: "`python3.11 -m venv FOLDER && FOLDER/bin/pip install 'flwr[simulation]' torch numpy msgspec safetensors "
-    f"psutil`, then {FLOWER}=FOLDER",
+    f"psutil scipy dp-accounting`, then {FLOWER}=FOLDER",
 }
+_BESIDE: dict[str, tuple[BackendName, str]] = {
+    "fedjax": ("jax", FEDJAX),
+    "opake": ("torch", OPAKE),
+    "peft": ("torch", PEFT),
+}
+"""Environments that are a folder of packages beside one of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +54,12 @@ def find_place(environment: str, allocator: Allocator) -> Place | NoPlace:
     # Without a cache of compiled programs, as the first call is timed.
     variables = switch_variables(Execution(device="cpu", allocator=allocator, compilation_cache="off"))
     match environment:
-        case "fedjax":
-            folder = _named(FEDJAX)
+        case "fedjax" | "opake" | "peft":
+            backend, variable = _BESIDE[environment]
+            folder = _named(variable)
             if isinstance(folder, NoPlace):
                 return folder
-            return _ours("jax", variables | {"PYTHONPATH": str(folder)})
+            return _ours(backend, variables | {"PYTHONPATH": str(folder)})
         case "flower":
             folder = _named(FLOWER)
             if isinstance(folder, NoPlace):

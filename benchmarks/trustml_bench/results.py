@@ -94,6 +94,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Behind them.
     memory_before, memory_peak : int or None
         Bytes resident just before the first call, and at most.
+    begun : str
+        ISO time at which its group was begun: engines of the same took turns, so that their times are compared.
     """
 
     workload: Workload
@@ -113,6 +115,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     calls: int = 0
     memory_before: int | None = None
     memory_peak: int | None = None
+    begun: str = ""
 
 
 class Ceilings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,15 +146,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seconds : float
         How long it took.
     complete : bool
-        False while it runs, and after an interruption.
+        False while it runs, and after an interruption, until it is gone on with by the same options.
     command : str
-        Options that it was run with.
+        Options that it was run with at last, or those of what is not complete.
     revision, hardware : dict
     versions : dict
         Environment to package to version.
     ceilings : Ceilings or None
     measured : tuple of Timing
     rows : tuple of Row
+    repeats : int
+        Turns of each engine that were asked for; 0 in files that do not tell.
     """
 
     format: str
@@ -165,6 +170,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ceilings: Ceilings | None
     measured: tuple[Timing, ...]
     rows: tuple[Row, ...] = ()
+    repeats: int = 0
 
     def of(self, workload: Workload, engine: str, allocator: str) -> Timing | None:
         """What was measured of one engine, if it was asked for."""

@@ -36,6 +36,7 @@ def floor_ratio(one: Timing, result: Result, *, any_framework: bool) -> tuple[Ra
         if other.role == "floor"
         and other.status == "ok"
         and other.allocator == one.allocator
+        and other.begun == one.begun
         and other.workload == floor_workload(one.workload)
         and (any_framework or framework_of(other.environment) == framework_of(one.environment))
     ]
@@ -48,7 +49,8 @@ def floor_ratio(one: Timing, result: Result, *, any_framework: bool) -> tuple[Ra
 
 def floor_workload(workload: Workload) -> Workload:
     """Workload of the floor: a private step's is the plain step, all others have theirs beside them."""
-    return msgspec.structs.replace(workload, kind="plain_step") if workload.kind == "private_step" else workload
+    steps = ("private_step", "noisy_step")
+    return msgspec.structs.replace(workload, kind="plain_step") if workload.kind in steps else workload
 
 
 def _rows(one: Timing, result: Result) -> list[Row]:
@@ -80,8 +82,9 @@ def _rows(one: Timing, result: Result) -> list[Row]:
             ratio, floor = against
             note = f"against {floor.engine}; 90 % interval of {ratio.turns} paired turns"
             found.append(_row(one, result, measure, ratio.value, ratio.low, ratio.high, n=ratio.turns, note=note))
-    if one.workload.kind == "plain_step":
-        rate = step_operations(one.workload) / one.median / 1e9
+    operations = step_operations(one.workload) if one.workload.kind == "plain_step" else None
+    if operations is not None:
+        rate = operations / one.median / 1e9
         found.append(_row(one, result, "bench_rate", rate, note="three forward passes' arithmetic"))
         if result.ceilings is not None:
             share = rate * 1e9 / result.ceilings.flops_all_cores

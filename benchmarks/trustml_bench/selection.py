@@ -13,12 +13,19 @@ from trustml_bench.places import Allocator
 from trustml_bench.workloads import Workload, WorkloadKind
 
 _STEPS: tuple[WorkloadKind, ...] = ("plain_step", "private_step")
+_LARGE_STEPS: tuple[WorkloadKind, ...] = ("plain_step", "noisy_step", "private_step")
+_TABLES: tuple[WorkloadKind, ...] = ("noise", "private_step")
+_EPOCHS: tuple[WorkloadKind, ...] = ("head_epoch", "feature_epoch")
 _LARGE = 1024
 """Examples of a step that the short form leaves to engines which a bar needs."""
 
 
 def _steps(network: str, size: int) -> tuple[Workload, ...]:
     return tuple(Workload(kind=kind, network=network, size=size) for kind in _STEPS)
+
+
+def _large_steps(network: str) -> tuple[Workload, ...]:
+    return tuple(Workload(kind=kind, network=network, size=64) for kind in _LARGE_STEPS)
 
 
 def _round(network: str, clients: int, examples: int, batch_size: int) -> tuple[Workload, ...]:
@@ -33,17 +40,27 @@ DEFAULT: tuple[tuple[Workload, ...], ...] = (
     (Workload(kind="integrated_gradients", network="cnn", size=64),),
     (Workload(kind="integrated_gradients", network="mlp", size=1024),),
     (Workload(kind="occlusion", network="cnn", size=64),),
-    _steps("resnet20", 64),
-    _steps("encoder", 64),
-    _steps("encoder_lora", 64),
     _round("small_cnn", 20, 75, 25),
     _round("small_cnn", 100, 18, 9),
     _round("small_mlp", 20, 64, 16),
 )
 """Workloads of the short form; those in one tuple are measured together, as bars compare them."""
 
+LARGE: tuple[tuple[Workload, ...], ...] = (
+    _large_steps("resnet20"),
+    _large_steps("encoder"),
+    _large_steps("encoder_lora"),
+    tuple(
+        Workload(kind=kind, network=network, size=64) for network in ("encoder_8k", "encoder_64k") for kind in _TABLES
+    ),
+    tuple(Workload(kind=kind, network="resnet20_head", size=512, batch_size=64) for kind in _EPOCHS),
+    (Workload(kind="integrated_gradients", network="resnet18_224", size=4),),
+)
+"""Workloads of networks of real size."""
+
 FULL: tuple[tuple[Workload, ...], ...] = (
     *DEFAULT,
+    *LARGE,
     _steps("cnn", 64),
     _steps("mlp", 64),
     (Workload(kind="smooth_grad", network="cnn", size=64),),
@@ -51,6 +68,9 @@ FULL: tuple[tuple[Workload, ...], ...] = (
     (Workload(kind="shadows", network="shadow_mlp", size=64, examples=900, batch_size=64),),
 )
 """Workloads of the long form."""
+
+ONLY_JUDGED = ("encoder_lora", "encoder_8k", "encoder_64k", "resnet20_head", "resnet18_224")
+"""Networks that engines take whose times a bar compares: others cannot, or hold gigabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +101,8 @@ class Selection:
 
     Attributes
     ----------
-    full : bool
+    full, large : bool
+        Everything, or the networks of real size; those that are named are found in either.
     kinds, networks : tuple of str
     engines : tuple of str
         Parts of engines' names, in any case.
@@ -90,6 +111,7 @@ class Selection:
     """
 
     full: bool = False
+    large: bool = False
     kinds: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
@@ -98,7 +120,7 @@ class Selection:
 
 def options_of(wanted: Selection) -> list[str]:
     """Options of the command line that mean the same, for the record."""
-    found = ["--full"] if wanted.full else []
+    found = ["--full"] if wanted.full else ["--large"] if wanted.large else []
     found += [f"--kind {kind}" for kind in wanted.kinds]
     found += [f"--network {network}" for network in wanted.networks]
     found += [f"--engine {engine!r}" for engine in wanted.engines]
@@ -114,14 +136,14 @@ def choose_groups(wanted: Selection, engines: Sequence[Engine] = ENGINES, bars: 
         If nothing is left, naming what there is.
     """
     found = []
-    for workloads in FULL if wanted.full else DEFAULT:
+    for workloads in _workloads(wanted):
         tuned: list[Seat] = []
         default: list[Seat] = []
         for workload in workloads:
             for engine in engines:
-                if not _fits(engine, workload, wanted):
-                    continue
                 needed = {bar.allocator for bar in bars if (workload, engine.name) in bar.engines}
+                if not _fits(engine, workload, wanted, judged=bool(needed)):
+                    continue
                 everything = wanted.full or wanted.engines or wanted.allocator
                 if "tuned" in needed or everything or not _is_long(engine, workload):
                     tuned.append(Seat(engine=engine, workload=workload, judged="tuned" in needed))
@@ -141,10 +163,18 @@ def _is_long(engine: Engine, workload: Workload) -> bool:
     return engine.role == "peer" and workload.kind == "private_step" and workload.size >= _LARGE
 
 
-def _fits(engine: Engine, workload: Workload, wanted: Selection) -> bool:
+def _workloads(wanted: Selection) -> tuple[tuple[Workload, ...], ...]:
+    if wanted.full:
+        return FULL
+    if wanted.large:
+        return LARGE
+    return DEFAULT + LARGE if wanted.networks else DEFAULT
+
+
+def _fits(engine: Engine, workload: Workload, wanted: Selection, *, judged: bool) -> bool:
     return (
         workload.kind in engine.kinds
-        and (wanted.full or not engine.full)
+        and (judged if workload.network in ONLY_JUDGED else wanted.full or not engine.full)
         and (not wanted.kinds or workload.kind in wanted.kinds)
         and (not wanted.networks or workload.network in wanted.networks)
         and (not wanted.engines or any(text.casefold() in engine.name.casefold() for text in wanted.engines))
@@ -152,9 +182,9 @@ def _fits(engine: Engine, workload: Workload, wanted: Selection) -> bool:
 
 
 def _what_there_is(wanted: Selection, engines: Sequence[Engine]) -> str:
-    workloads = [workload for group in (FULL if wanted.full else DEFAULT) for workload in group]
+    workloads = [workload for group in _workloads(wanted) for workload in group]
     networks = sorted({workload.network for workload in workloads})
     kinds = sorted({workload.kind for workload in workloads})
     names = sorted({engine.name for engine in engines})
-    more = "" if wanted.full else "; more with --full"
+    more = "" if wanted.full else "; more with --large and --full"
     return f"kinds: {', '.join(kinds)}; networks: {', '.join(networks)}; engines: {', '.join(names)}{more}"

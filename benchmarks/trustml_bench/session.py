@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from trustml.errors import UsageError
 from trustml.plan.switches import ALLOCATOR_VARIABLES, switches_in_force
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 from trustml_bench.machine import measure_ceilings
+from trustml_bench.process import PACKAGE
 from trustml_bench.results import FORMAT, Ceilings, Result, Timing, write_result
 from trustml_bench.rows import with_rows
 from trustml_bench.selection import Group
@@ -25,6 +29,7 @@ def run_benchmark(
     listener: Listener,
     command: str = "trustml bench",
     ceilings: Callable[[], Ceilings | None] = measure_ceilings,
+    earlier: Result | None = None,
 ) -> Result:
     """Measure the groups and write `path` after each, so that an interruption loses one group at most.
 
@@ -39,43 +44,132 @@ def run_benchmark(
         For the record.
     ceilings : callable
         Measures the machine; called before all and after all.
+    earlier : Result, optional
+        Measured in the same way: all of it is kept but for groups that are measured again.
 
     Raises
     ------
     UsageError
-        If the file cannot be written.
+        If the file cannot be written, or the earlier result was measured in another way.
     """
-    begun, created = time.monotonic(), datetime.datetime.now(datetime.UTC)
-    measured: list[Timing] = []
-    versions = {"main": package_versions(MAIN_PACKAGES)}
+    begun = time.monotonic()
+    new = _nothing_yet(command, turns)
+    if earlier is not None:
+        _require_same(earlier, new, path)
+        groups = _left(groups, earlier)
+        begun -= earlier.seconds
+        new = msgspec.structs.replace(earlier, command=command if earlier.complete and groups else earlier.command)
+    completes = new.command == command
+    if earlier is not None and not groups:
+        if completes and not earlier.complete:  # by a call that chose what was missing
+            new = msgspec.structs.replace(new, complete=True)
+            _write(path, new)
+        return new
     listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
-    inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
-    about = (hardware() | inherited, source_revision())
-    first = most = ceilings()
-    result = _result(created, begun, command, about, versions, most, measured, complete=False)
+    result = msgspec.structs.replace(new, complete=False, ceilings=_larger(ceilings(), new.ceilings))
     _write(path, result)
     for number, group in enumerate(groups, start=1):
-        start = time.monotonic()
+        start, at = time.monotonic(), _now("milliseconds")
         listener({"event": "job-start", "job": group.name})
         found, theirs = measure_group(group, turns=turns, listener=listener)
-        if number == len(groups):
-            most = _larger(first, ceilings())
-        measured += found
-        for environment, packages in theirs.items():
-            versions.setdefault(environment, {}).update(packages)
-        result = _result(created, begun, command, about, versions, most, measured, complete=number == len(groups))
-        _write(path, result)
-        bad = [one.engine for one in found if one.status == "failed"]
-        listener(
-            {
-                "event": "job-end",
-                "job": group.name,
-                "status": "error" if bad else "ok",
-                "reason": f"failed: {', '.join(bad)}" if bad else "",
-                "seconds": time.monotonic() - start,
-            }
+        last = number == len(groups)
+        result = msgspec.structs.replace(
+            result,
+            seconds=round(time.monotonic() - begun, 1),
+            complete=last and completes,
+            versions=_with_versions(result.versions, theirs, path),
+            ceilings=_larger(result.ceilings, ceilings() if last else None),
+            measured=_with_timings(result.measured, [msgspec.structs.replace(one, begun=at) for one in found]),
         )
+        _write(path, result)
+        listener(_ended(group, found, seconds=time.monotonic() - start))
     return result
+
+
+def _nothing_yet(command: str, turns: int) -> Result:
+    """A result of this code on this machine, in which nothing was measured."""
+    inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
+    return Result(
+        format=FORMAT,
+        created=_now("seconds"),
+        seconds=0.0,
+        complete=False,
+        command=command,
+        repeats=turns,
+        revision=source_revision(also=PACKAGE),
+        hardware=hardware() | inherited,
+        versions={"main": package_versions(MAIN_PACKAGES)},
+        ceilings=None,
+        measured=(),
+    )
+
+
+def _ended(group: Group, found: Sequence[Timing], *, seconds: float) -> dict[str, Any]:
+    """What a listener is told of a group that was measured."""
+    bad = [one.engine for one in found if one.status == "failed"]
+    status, reason = ("error", f"failed: {', '.join(bad)}") if bad else ("ok", "")
+    return {"event": "job-end", "job": group.name, "status": status, "reason": reason, "seconds": seconds}
+
+
+def _require_same(earlier: Result, new: Result, path: Path) -> None:
+    """Refuse to go on with what was measured in another way: times of both would stand beside each other."""
+    revisions = (earlier.revision, new.revision)
+    if any("commit" not in one for one in revisions):
+        differs = "nothing says which code measured it, as outside of a git checkout"
+    elif earlier.revision["commit"] != new.revision["commit"]:
+        differs = f"it was measured at commit {earlier.revision['commit'][:12]}, not this one"
+    elif any(one.get("changed_files") != "0" for one in revisions):
+        differs = "files of trustml were changed and not committed, then or now, so the code may be another"
+    elif earlier.repeats != new.repeats:
+        differs = f"it was measured with --repeats {earlier.repeats or 'unknown'}, not {new.repeats}"
+    else:
+        differs = _difference(earlier.hardware, new.hardware) or _difference(
+            earlier.versions.get("main", {}), new.versions["main"]
+        )
+    if differs:
+        raise UsageError(f"--resume: {path} cannot be continued: {differs}; move it away, or name another --result")
+
+
+def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first fact of two that differs, in words; empty where none does."""
+    for name in sorted({*before, *now}):
+        then, here = before.get(name, "not there"), now.get(name, "not there")
+        if then != here:
+            return f"{name} was {then}, and is {here}"
+    return ""
+
+
+def _left(groups: Sequence[Group], earlier: Result) -> list[Group]:
+    """Groups that are still to be measured: those in which an engine is missing, failed or took its turns alone."""
+    left: list[Group] = []
+    for group in groups:
+        found = [earlier.of(seat.workload, seat.engine.name, group.allocator) for seat in group.seats]
+        there = [one for one in found if one is not None and one.status != "failed"]
+        if len(there) < len(group.seats) or len({one.begun for one in there}) > 1:
+            left.append(group)
+    return left
+
+
+def _with_timings(before: Sequence[Timing], found: Sequence[Timing]) -> tuple[Timing, ...]:
+    """All timings, of which new ones take the place of those of the same engine, workload and allocator."""
+    again = {(one.workload, one.engine, one.allocator) for one in found}
+    return (*(one for one in before if (one.workload, one.engine, one.allocator) not in again), *found)
+
+
+def _with_versions(
+    before: dict[str, dict[str, str]], found: dict[str, dict[str, str]], path: Path
+) -> dict[str, dict[str, str]]:
+    """Versions of all environments; one that was changed meanwhile measures something else."""
+    for environment, packages in found.items():
+        known = before.get(environment, {})
+        both = known.keys() & packages.keys()
+        if differs := _difference({name: known[name] for name in both}, {name: packages[name] for name in both}):
+            raise UsageError(f"{path}: {environment} was changed meanwhile: {differs}; name another --result")
+    return before | {environment: before.get(environment, {}) | packages for environment, packages in found.items()}
+
+
+def _now(timespec: str) -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec=timespec)
 
 
 def _larger(first: Ceilings | None, second: Ceilings | None) -> Ceilings | None:
@@ -90,35 +184,8 @@ def _larger(first: Ceilings | None, second: Ceilings | None) -> Ceilings | None:
     )
 
 
-def _result(
-    created: datetime.datetime,
-    begun: float,
-    command: str,
-    about: tuple[dict[str, str], dict[str, str]],
-    versions: dict[str, dict[str, str]],
-    ceilings: Ceilings | None,
-    measured: Sequence[Timing],
-    *,
-    complete: bool,
-) -> Result:
-    return with_rows(
-        Result(
-            format=FORMAT,
-            created=created.isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - begun, 1),
-            complete=complete,
-            command=command,
-            revision=about[1],
-            hardware=about[0],
-            versions=versions,
-            ceilings=ceilings,
-            measured=tuple(measured),
-        )
-    )
-
-
 def _write(path: Path, result: Result) -> None:
     try:
-        write_result(path, result)
+        write_result(path, with_rows(result))
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with --result") from None

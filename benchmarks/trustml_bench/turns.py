@@ -27,6 +27,8 @@ START_TIMEOUT, TURN_TIMEOUT = 400.0, 300.0
 """Seconds. TF Privacy's optimizers trace for a minute; 64 shadow models with a loader take half a minute."""
 SLOW_ENGINE_SECONDS = 15.0
 """An engine that no bar needs sits out turns, so that all of its turns take about so long; at least three are left."""
+GROUP_SECONDS = 200.0
+"""All turns of a group are fewer, at least three, where a call of every engine lasts too long for them."""
 _FEWEST = 3
 _FOLDERS = re.compile(r"(?<![\w./:])/(?:[\w.+-]+/)+")
 """Of absolute paths, which are the machine's own and do not belong into a result that others read."""
@@ -89,6 +91,7 @@ def measure_group(group: Group, *, turns: int, listener: Listener) -> tuple[list
             if one.ready is not None and not one.seat.judged:
                 one.every = _sits_out(one.ready.warm, turns)
         _settle(taken)
+        turns = _affordable(taken, turns)
         for turn in range(turns):
             tell(event="step", step=turn, steps=turns)
             for one in taken if turn % 2 else reversed(taken):
@@ -177,6 +180,12 @@ def _sits_out(seconds: float, turns: int) -> int:
     """Every how many turns an engine takes one whose call lasts so long."""
     affordable = max(_FEWEST, int(SLOW_ENGINE_SECONDS / max(seconds, 1e-9)))
     return max(1, -(-turns // affordable)) if affordable < turns else 1
+
+
+def _affordable(taken: list[_Taken], turns: int) -> int:
+    """Turns of a group: as many as were asked for, fewer where they would last too long."""
+    warm = [max(one.ready.warm, TURN_SECONDS) / one.every for one in taken if one.alive and one.ready is not None]
+    return max(min(turns, _FEWEST), min(turns, int(GROUP_SECONDS / sum(warm)))) if warm else turns
 
 
 def _settle(taken: list[_Taken]) -> None:

@@ -83,7 +83,10 @@ from trustml.scenario.attacks import (
     Canaries as Canaries,
     Extraction as Extraction,
     Game as Game,
+    GradientInversion as GradientInversion,
     MembershipInference as MembershipInference,
+    ModelInversion as ModelInversion,
+    PropertyInference as PropertyInference,
 )
 from trustml.scenario.baselines import (
     Background as Background,

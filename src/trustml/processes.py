@@ -91,7 +91,7 @@ def module_command(
     offline : bool
         Whether it leaves the network before it imports anything; :func:`is_offline` tells it whether it could.
     """
-    inherited = (_lifeline(), *held)
+    inherited = (lifeline(), *held)
     numbers = ",".join(map(str, inherited))
     packages = os.pathsep.join(map(str, (_PACKAGE, *beside)))
     return Command(
@@ -196,7 +196,7 @@ def _end() -> None:
     os._exit(1)
 
 
-def _lifeline() -> int:
+def lifeline() -> int:
     """Give the reading end of the pipe that is closed when this process ends."""
     global _pipe
     with _guard:

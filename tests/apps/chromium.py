@@ -32,6 +32,8 @@ PICTURES = {
     "explanations": "explanations",
     "speed": "speed",
     "compare": "compare",
+    "audit": "audit",
+    "record": "record",
 }
 TUTORIAL = {"tutorial_overview": "", "tutorial_privacy": "privacy", "tutorial_explanations": "explanations"}
 _WIDTH = 1280
@@ -107,15 +109,21 @@ def wait_for(browser: Any, selector: str, count: int, *, seconds: float = 60) ->
         time.sleep(0.3)
 
 
-def wait_until_drawn(browser: Any, *, seconds: float = 60) -> None:
-    """Wait until the page's script has ended and something stands there."""
+def wait_until_drawn(browser: Any, *, seconds: float = 60, still: float = 0.8) -> None:
+    """Wait until the page's script has ended, something stands there, and for a while nothing is added to it."""
     deadline = time.monotonic() + seconds
-    state = "return document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state')"
-    time.sleep(1)
-    while browser.execute_script(state) != "notRunning" or not browser.find_elements("css selector", "h1"):
+    look = (
+        "const state = document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state');"
+        "const there = state === 'notRunning' && document.querySelector('h1') !== null;"
+        "return there ? document.body.innerHTML.length : -1"
+    )
+    seen, since = -1, time.monotonic()
+    while seen < 0 or time.monotonic() - since < still:
         assert time.monotonic() < deadline, f"the page is not drawn: {browser.current_url}"
-        time.sleep(0.3)
-    time.sleep(1.5)
+        time.sleep(0.1)
+        found = browser.execute_script(look)
+        if found != seen:
+            seen, since = found, time.monotonic()
 
 
 def set_size(browser: Any, height: int) -> None:

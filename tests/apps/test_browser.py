@@ -7,6 +7,7 @@ import shutil
 import time
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.apps.chromium import chromium, is_installed, served, wait_for, wait_until_drawn
 from tests.apps.journey import SCENARIO, Walk, walk
@@ -70,19 +71,22 @@ def test_a_page_draws_its_charts_and_shows_no_error(browser, address, partial_ru
     browser.get(f"{address}/{page}?run={partial_run.id}")
     wait_for(browser, "h1", 1)
     wait_until_drawn(browser)
-    drawn = 0
-    tabs = len(browser.find_elements("css selector", '[data-testid="stTab"]'))
-    for number in range(max(1, tabs)):  # what is hidden is not drawn
-        if tabs:
-            browser.find_elements("css selector", '[data-testid="stTab"]')[number].click()
-            time.sleep(0.5)
+    deadline = time.monotonic() + 60
+    while charts_drawn(browser) < CHARTS[page]:
+        assert time.monotonic() < deadline, "too few charts"
+    assert partial_run.id in browser.current_url
+
+
+def charts_drawn(browser) -> int:
+    """Charts of all tabs, none of which shows an error."""
+    drawn, tabs = 0, browser.find_elements("css selector", '[data-testid="stTab"]')
+    for tab in tabs or [None]:  # what is hidden is not drawn
+        if tab is not None:
+            tab.click()
             wait_until_drawn(browser)
-        else:
-            wait_for(browser, DRAWN, CHARTS[page])
         drawn += len(browser.find_elements("css selector", DRAWN))
         assert not browser.find_elements("css selector", '[data-testid="stException"]')
-    assert drawn >= CHARTS[page]
-    assert partial_run.id in browser.current_url
+    return drawn
 
 
 def test_it_listens_on_this_machine_alone(address):
@@ -100,6 +104,7 @@ def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, addr
     wait_for(browser, DRAWN, CHARTS[""])
     links = browser.find_elements("css selector", '[data-testid="stPageLink"] a')
     next(link for link in links if "trusted" in link.text).click()
+    WebDriverWait(browser, 60).until(lambda _: "/privacy" in browser.current_url)
     wait_until_drawn(browser)
     assert "/privacy" in browser.current_url and other in browser.current_url
     wait_for(browser, DRAWN, CHARTS["privacy"])

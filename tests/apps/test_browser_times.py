@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.apps.chromium import chromium, served
+from tests.apps.chromium import chromium, served, wait_until_drawn
 from tests.apps.many_jobs import many_jobs
 
 pytestmark = [
@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 FIRST_PAINT, SWITCH = 2000.0, 1000.0  # milliseconds
+_READING = 2.0  # seconds that a reader looks at the first page
 PAGES = ("Models", "Privacy", "Federated", "Explanations", "Speed", "Record", "Overview")
 _WATCH = """
 const look = () => {
@@ -54,20 +55,29 @@ def first_paint(browser: Any, url: str) -> float:
     return float(found)
 
 
+def waits_of(runs: Path, url: str, profile: Path) -> tuple[list[float], dict[str, list[float]]]:
+    """Milliseconds until the first page is painted, and until each page is there when it is opened, first and again."""
+    with served(runs) as address, chromium(profile) as browser:
+        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WATCH})
+        first_paint(browser, f"{address}/{url}")  # the server imports what it needs
+        paints = [first_paint(browser, f"{address}/{url}") for _ in range(3)]
+        wait_until_drawn(browser)
+        time.sleep(_READING)
+        switches: dict[str, list[float]] = {page: [] for page in PAGES}
+        for _ in range(3):
+            for page in PAGES:
+                switches[page].append(float(browser.execute_async_script(_SWITCH, page)))
+                time.sleep(1)
+    return paints, switches
+
+
 def test_a_run_of_200_jobs_is_painted_and_switched_at_once(tmp_path):
     run = many_jobs(tmp_path / "runs")
     assert len(run.manifest.jobs) == 200 and run.measures().job.nunique() > 90
-    profile = Path(tmp_path / "profile")
-    with served(tmp_path / "runs") as address, chromium(profile) as browser:
-        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WATCH})
-        url = f"{address}/?run={run.id}"
-        first_paint(browser, url)  # the server imports what it needs
-        paints = [first_paint(browser, url) for _ in range(3)]
-        waits: dict[str, list[float]] = {page: [] for page in PAGES}
-        for _ in range(3):
-            for page in PAGES:
-                waits[page].append(float(browser.execute_async_script(_SWITCH, page)))
-                time.sleep(1)
-    print({"first paint": paints, **waits})
-    assert min(paints) < FIRST_PAINT
-    assert {page: best for page, times in waits.items() if (best := min(times)) >= SWITCH} == {}
+    servers = [waits_of(tmp_path / "runs", f"?run={run.id}", tmp_path / f"profile {one}") for one in range(2)]
+    print(servers)
+    assert min(paint for paints, _ in servers for paint in paints) < FIRST_PAINT
+    first = {page: min(found[page][0] for _, found in servers) for page in PAGES}
+    again = {page: min(min(found[page][1:]) for _, found in servers) for page in PAGES}
+    assert {page: took for page, took in first.items() if took >= SWITCH} == {}
+    assert {page: took for page, took in again.items() if took >= SWITCH} == {}

@@ -54,6 +54,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
+        "conformance",
         "importing",
         "deployment",
         "drafting",
@@ -68,7 +69,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
         "tuning",
     },
 }
-BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
+BENCH_IMPORTS = {*_BASE, "conformance", "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},
     "jax": {"jax", "optax"},
@@ -237,7 +238,7 @@ def test_backends_are_twins():
     required = {
         entry.split(".")[-1] for backend in FRAMEWORKS for entry in contract_modules(files[backend]["__init__"])
     }
-    optional = {"library_default", "shadows"}  # regimes that a backend may lack
+    optional = {"library_default", "shadows", "inversion"}  # regimes that a backend may lack
     assert required - optional <= everywhere
     for backend, found in files.items():
         named = {module for path in found.values() for module in imported(path)}

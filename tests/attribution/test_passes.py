@@ -93,7 +93,7 @@ print(peak() - before)
 @pytest.mark.long
 @pytest.mark.tensorflow
 def test_gradients_of_large_images_stay_within_the_budget_in_tensorflow():
-    """Called as it is, TensorFlow takes 1,860 MiB for what the budget of a GiB holds; as a graph about 470."""
+    """Called as it is, TensorFlow takes twice what the budget holds; as a graph half of it."""
     source = Path(__file__).resolve().parents[2] / "src"
     done = subprocess.run(
         [find_environment("tensorflow").require(), "-W", "ignore", "-c", PEAK],
@@ -102,7 +102,7 @@ def test_gradients_of_large_images_stay_within_the_budget_in_tensorflow():
         text=True,
         check=True,
     )
-    assert float(done.stdout) < 1024
+    assert float(done.stdout) < 512
 
 
 @pytest.mark.jax

@@ -12,7 +12,8 @@ from tests.privacy.test_tails import made
 from trustml.attacks.membership import verdict_of_curves
 from trustml.attacks.roc import roc_of_scores
 from trustml.auditing.claim import Claim
-from trustml.auditing.run_audit import _released_beside, _remembered, claim_of
+from trustml.auditing.remembered import remembered_findings
+from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.row import Row
@@ -211,13 +212,13 @@ def remembered(*, verdict, value, measure="extraction_rate"):
 
 
 def test_what_is_remembered_word_for_word_is_a_risk_and_its_control_is_told():
-    (found,) = _remembered([remembered(verdict="above guessing", value=0.42)])
+    (found,) = remembered_findings([remembered(verdict="above guessing", value=0.42)])
     assert (found.severity, found.check) == ("risk", "membership")
     assert "is 0.420 where trained on, 0.025 where not: remembered" in found.title
-    (found,) = _remembered([remembered(verdict="not above guessing", value=0.02)])
+    (found,) = remembered_findings([remembered(verdict="not above guessing", value=0.02)])
     assert found.severity == "pass" and "no difference is shown" in found.title
     absent = msgspec.structs.replace(remembered(verdict="absent", value=None), p_value=None)
-    assert not list(_remembered([absent, remembered(verdict="", value=9.0, measure="canary_exposure_largest")]))
+    assert not list(remembered_findings([absent, remembered(verdict="", value=9.0, measure="canary_exposure_largest")]))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from tests.models.task_cases import EXAMPLES, STEPS, TASKS_TRIED, draw_labels, o
 from trustml.backends.contract import Backend, Federation, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.table import load_backend
+from trustml.data.dataset import Examples
+from trustml.data.user_rows import stacked, user_rows
 from trustml.models.layers import GRU, Add, Architecture, Dense, LayerNorm, Node, ReLU
 from trustml.models.tasks import NextToken, Task
 from trustml.models.token_layers import Attention, Embedding, Pick, Reshape
@@ -35,10 +37,13 @@ ASKED: dict[str, tuple[int, ...]] = {
     "plain": EVERY if WHOLE else (1, *OF_EACH_KIND),
     "clipped": EVERY if WHOLE else (1, 3, 5, 6, 7, 8, 9),
     "copies": OF_EACH_KIND if WHOLE else (5, 9),
+    "users": EVERY if WHOLE else (0, 5, 8, 9),
     "federated": OF_EACH_KIND if WHOLE else (9,),
 }
 """Numbers of tasks. A federation has its loss from where plain training has it, so that one of each kind is enough,
 with weights of classes and with what can be left out; in short no task is asked for without weights that has some."""
+USERS = np.array([0, 0, 0, 1, 2, 2, 3])
+"""Whose each example is: users have 3, 1, 2 and 1 rows."""
 
 
 def model_of(task: Task) -> Model:
@@ -78,6 +83,20 @@ def clipped_copies(backend: Backend, task: Task, mode: str) -> Weights:
     settings = dataclasses.replace(private_settings(mode), multiplicity=2)
     trainer = backend.private(model_of(task), settings, 0)
     trainer.accumulate(np.stack([INPUTS, COPIES], axis=1), draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def clipped_users(backend: Backend, task: Task, mode: str) -> Weights:
+    """The mean over each user's rows is clipped; two users come alone, so that what fills up is there in every way."""
+    force(mode)
+    settings = dataclasses.replace(private_settings(mode), multiplicity=3, rows_of_users=True)
+    trainer = backend.private(model_of(task), settings, 0)
+    examples = Examples(inputs=INPUTS, labels=draw_labels(task))
+    users = user_rows(USERS, np.ones(EXAMPLES, bool), users=4)
+    for batch in (np.arange(2), np.arange(2, 4)):
+        inputs, labels = stacked(examples, users.chosen(batch, most=3, entropy=()), most=3)
+        found = trainer.accumulate(inputs, labels, clipping_norm=NORM)
+        assert found.finite
     return trainer.clipped_sum()
 
 
@@ -147,6 +166,9 @@ def everything(name: str) -> dict[str, np.ndarray]:
         keep(number, "plain", after_a_step(backend, TASKS_TRIED[number]))
     for number in ASKED["copies"]:
         keep(number, "copies", clipped_copies(backend, TASKS_TRIED[number], ways[-1]))
+    for place, number in enumerate(ASKED["users"]):
+        for way in ways if WHOLE else (ways[place % len(ways)],):
+            keep(number, f"users by {way}", clipped_users(backend, TASKS_TRIED[number], way))
     for number in ASKED["federated"]:
         keep(number, "federated", after_a_round(backend, TASKS_TRIED[number]))
     rounds = after_private_rounds(backend.federated)

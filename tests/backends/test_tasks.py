@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.backends.task_case import ASKED, COPIES, INPUTS, NORM, RATE, after_private_rounds, model_of
+from tests.backends.task_case import ASKED, COPIES, INPUTS, NORM, RATE, USERS, after_private_rounds, model_of
 from tests.models.task_cases import EXAMPLES, TASKS_TRIED, draw_labels
 from trustml.backends.numpy.federated import NumpyFederation, mean_gradient
 from trustml.launch.environments import find_environment
@@ -65,6 +65,14 @@ def clipped_by_a_loop(task, inputs=(INPUTS,)):
     return {k: sum(scale * one[k] for scale, one in zip(scales, each, strict=True)) for k in each[0]}
 
 
+def clipped_means_of_users(task):
+    each = [gradient(task, np.flatnonzero(USERS == user)) for user in range(4)]
+    norms = [np.sqrt(sum((part**2).sum() for part in one.values())) for one in each]
+    assert max(norms) > NORM, "nothing would be clipped"
+    scales = [min(1.0, NORM / max(norm, 1e-300)) for norm in norms]
+    return {k: sum(scale * one[k] for scale, one in zip(scales, each, strict=True)) for k in each[0]}
+
+
 def stepped(task, rows):
     found = gradient(task, rows)
     return {k: part - RATE * found[k] for k, part in model_of(task).weights.items()}
@@ -80,6 +88,7 @@ WANTED = {
     "plain": lambda task: stepped(task, slice(None)),
     "clipped": clipped_by_a_loop,
     "copies": lambda task: clipped_by_a_loop(task, (INPUTS, COPIES)),
+    "users": clipped_means_of_users,
     "federated": after_a_round,
 }
 

@@ -53,7 +53,7 @@ def check(engine: Engine, workload: Workload, found: dict[str, np.ndarray]) -> N
         compare(found["sensitivity"], sensitivity(workload))
     elif "gradients" in found:
         compare(found["gradients"], input_gradients(workload))
-    elif workload.kind in ("plain_step", "private_step"):
+    elif workload.kind in ("plain_step", "noisy_step", "private_step"):
         compare_weights(found, workload, stepped(workload))
     elif workload.kind == "round":
         after = centralised(workload) if engine.role == "floor" else averaged(workload)
@@ -131,7 +131,7 @@ def stepped(workload: Workload) -> dict[str, np.ndarray]:
     inputs, labels = make_batch(workload)
     gradient, params = _gradient(workload.network), _params(make_model(workload).weights)
     for _ in range(UNITS[workload.kind]):
-        if workload.kind == "plain_step":
+        if workload.kind != "private_step":
             params = _stepped(params, gradient(params, inputs, labels))
             continue
         total = dict.fromkeys(params, 0.0)

@@ -15,9 +15,15 @@ import msgspec
 import psutil
 import pytest
 
-from tests.bench.fakes import measured, result
+from tests.bench.fakes import WORKLOAD, absent, engine, measured, result
+from trustml.errors import UsageError
+from trustml.record import provenance
+from trustml.record.provenance import source_revision
+from trustml_bench import session
 from trustml_bench.command import KINDS
+from trustml_bench.process import PACKAGE
 from trustml_bench.results import read_result, write_result
+from trustml_bench.selection import Group, Seat
 from trustml_bench.workloads import Workload, WorkloadKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +129,8 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_all(tmp_path):
         (("--from", "good.json", "--against", "other.json"), "'something else'"),
         (("--from", "good.json", "--full"), "--from"),
         (("--result", "good.json/x.json"), "good.json/x.json"),
+        (("--resume",), "--result"),
+        (("--resume", "--result", "good.json"), "cannot be continued"),
     ],
 )
 def test_usage_errors_are_a_message(tmp_path, arguments, words):
@@ -150,6 +158,133 @@ def test_json_is_the_result(tmp_path):
     write_result(tmp_path / "r.json", some(0.002))
     done = bench(tmp_path, "--from", "r.json", "--json")
     assert msgspec.json.decode(done.stdout.encode()) == json.loads((tmp_path / "r.json").read_text())
+
+
+class Resumed:
+    """A benchmark of one group for each engine that goes on with an earlier result, at a clean commit."""
+
+    def __init__(self, path, monkeypatch):
+        self.path, self.asked = path, []
+        monkeypatch.setattr(session, "measure_group", self.measure)
+        monkeypatch.setattr(session, "source_revision", lambda **_: dict(SAME["revision"]))
+        monkeypatch.setattr(session, "hardware", lambda: dict(SAME["hardware"]))
+        monkeypatch.setattr(session, "switches_in_force", dict)
+        monkeypatch.setattr(session, "package_versions", lambda names: {"numpy": "1"})
+
+    def measure(self, group, *, turns, listener):
+        self.asked += [one.engine.name for one in group.seats]
+        return [measured(one.workload, one.engine.name, 2.0) for one in group.seats], {"jax": {"jax": "0.1"}}
+
+    def run(self, earlier, *names, command="trustml bench", repeats=3):
+        groups = [
+            Group(
+                allocator="tuned",
+                seats=tuple(Seat(engine=engine(name), workload=WORKLOAD, judged=True) for name in those.split()),
+            )
+            for those in names
+        ]
+        return session.run_benchmark(
+            groups,
+            path=self.path,
+            turns=repeats,
+            listener=lambda event: None,
+            ceilings=lambda: None,
+            earlier=earlier,
+            command=command,
+        )
+
+
+SAME = {
+    "revision": {"commit": "0123456789abcdef", "changed_files": "0"},
+    "hardware": {"processor": "a processor"},
+    "versions": {"main": {"numpy": "1"}, "jax": {"jax": "0.1"}},
+    "repeats": 3,
+}
+
+
+def medians(found):
+    return {one.engine: one.median for one in found.measured}
+
+
+@pytest.fixture
+def resumed(tmp_path, monkeypatch):
+    return Resumed(tmp_path / "r.json", monkeypatch)
+
+
+def test_what_was_interrupted_goes_on(resumed):
+    """Groups that are there are kept; those that are missing, or in which an engine failed, are measured."""
+    earlier = result(measured(WORKLOAD, "quick", 1.0), absent(WORKLOAD, "breaks"), complete=False, **SAME)
+    found = resumed.run(earlier, "quick", "slow", "breaks")
+    assert resumed.asked == ["slow", "breaks"] and found.complete
+    assert medians(found) == {"quick": 1.0, "slow": 2.0, "breaks": 2.0}
+    assert found.created == earlier.created and found.seconds >= earlier.seconds
+    again = resumed.run(found, "quick", "slow", "breaks")
+    assert again == found and resumed.asked == ["slow", "breaks"]
+
+
+def test_what_the_file_holds_is_kept_when_something_else_is_chosen(resumed, monkeypatch):
+    earlier = result(measured(WORKLOAD, "quick", 1.0), absent(WORKLOAD, "breaks"), complete=False, **SAME)
+    found = resumed.run(earlier, "slow", command="trustml bench --engine slow")
+    assert medians(read_result(resumed.path)) == medians(found) == {"quick": 1.0, "breaks": None, "slow": 2.0}
+    assert not found.complete and found.command == "trustml bench", "the first call is still to be gone on with"
+    whole = resumed.run(found, "quick", "slow", "breaks")
+    assert whole.complete and resumed.asked == ["slow", "breaks"]
+    assert resumed.run(msgspec.structs.replace(whole, complete=False), "quick", "slow").complete
+    assert read_result(resumed.path).complete
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "measure_group", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.run(earlier, "breaks quick")
+    assert medians(read_result(resumed.path)) == {"quick": 1.0, "breaks": None}, "until it is measured again"
+
+
+def test_engines_that_took_their_turns_alone_are_measured_together(resumed):
+    """A ratio of times of other hours would be one of what the machine did then."""
+    alone = resumed.run(resumed.run(None, "quick", command="a"), "slow", command="b")
+    assert len({one.begun for one in alone.measured}) <= 2 and resumed.asked == ["quick", "slow"]
+    apart = [msgspec.structs.replace(one, begun=one.engine) for one in alone.measured]
+    both = resumed.run(msgspec.structs.replace(alone, measured=tuple(apart)), "quick slow")
+    assert resumed.asked == ["quick", "slow"] * 2 and len({one.begun for one in both.measured}) == 1
+
+
+@pytest.mark.parametrize(
+    ("earlier", "words"),
+    [
+        ({"revision": {}}, "nothing says which code"),
+        ({"revision": {"commit": "f" * 40, "changed_files": "0"}}, "commit ffffffffffff"),
+        ({"revision": {"commit": "0123456789abcdef", "changed_files": "2"}}, "files of trustml were changed"),
+        ({"revision": {"commit": "0123456789abcdef"}}, "files of trustml were changed"),
+        ({"hardware": {"processor": "another"}}, "processor was another, and is a processor"),
+        ({"hardware": SAME["hardware"] | {"XLA_FLAGS": "x"}}, "XLA_FLAGS was x, and is not there"),
+        ({"repeats": 7}, "--repeats 7, not 3"),
+        ({"repeats": 0}, "--repeats unknown"),
+        ({"versions": {"main": {"numpy": "2"}}}, "numpy was 2, and is 1"),
+        ({"versions": SAME["versions"] | {"jax": {"jax": "0.2"}}}, "jax was 0.2, and is 0.1"),
+    ],
+)
+def test_what_was_measured_in_another_way_is_not_gone_on_with(resumed, earlier, words):
+    before = result(measured(WORKLOAD, "quick", 1.0), complete=False, **(SAME | earlier))
+    write_result(resumed.path, before)
+    with pytest.raises(UsageError, match=words):
+        resumed.run(before, "quick", "slow")
+    assert read_result(resumed.path) == before
+    assert resumed.run(None, "quick").complete
+
+
+def test_two_results_of_no_commit_are_not_of_the_same_code(resumed, monkeypatch):
+    monkeypatch.setattr(session, "source_revision", lambda **_: {})
+    with pytest.raises(UsageError, match="nothing says which code"):
+        resumed.run(result(**(SAME | {"revision": {}})), "slow")
+
+
+def test_changed_engines_are_changed_code(monkeypatch):
+    told = {"--show-toplevel": str(Path(provenance.__file__).parents[3]), "HEAD": "c"}
+    monkeypatch.setattr(provenance, "_git", lambda folder, *words: told.get(words[-1]) or "\n".join(words[3:]))
+    assert source_revision() == {"commit": "c", "changed_files": "1"}
+    assert source_revision(also=PACKAGE) == {"commit": "c", "changed_files": "2"}
 
 
 def test_kinds_of_the_command_are_those_of_the_bench():

@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 from tests.bench.fakes import absent, measured, result
 from trustml_bench.bars import BARS, Bar, Side
 from trustml_bench.catalogue import ENGINES
-from trustml_bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
+from trustml_bench.judge import (
+    Ratio,
+    difference_ratio,
+    fastest,
+    judge,
+    judge_all,
+    median_interval,
+    paired_ratio,
+    verdict_of,
+)
 from trustml_bench.selection import FULL
-from trustml_bench.workloads import Workload
+from trustml_bench.workloads import Workload, trained_numbers
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)
@@ -132,6 +141,80 @@ def test_memory_is_compared_without_an_interval():
     assert judged.ratio == Ratio(value=1.5, low=1.5, high=1.5, turns=0)
     assert judged.verdict == "not met"
     assert "512 and 256 MiB" in judged.reason
+
+
+def test_what_a_side_leaves_out_is_taken_off_turn_by_turn():
+    noise = msgspec.structs.replace(PRIVATE, kind="noise")
+    above = Side(workload=PRIVATE, engines=("a",), without=(noise, "a"))
+    bar = msgspec.structs.replace(BAR, above=above)
+    assert (noise, "a") in bar.engines
+    timings = (measured(PRIVATE, "a", 3.0), measured(PLAIN, "c", 1.0))
+    assert judge(bar, result(*timings, measured(noise, "a", 1.0))).ratio.value == pytest.approx(2)
+    assert judge(bar, result(*timings)).verdict == "not measured"  # and not 3
+
+
+def test_a_difference_of_nothing_is_not_made_positive_by_noise():
+    """As many turns above as below: nothing is left, and neither side of a bar is met or missed by that."""
+    noise = msgspec.structs.replace(PRIVATE, kind="noise")
+    bar = msgspec.structs.replace(BAR, above=Side(workload=PRIVATE, engines=("a",), without=(noise, "a")))
+    nothing = [measured(PRIVATE, "a", 1.0, turns=(0.8, 1.0, 1.2) * 3), measured(noise, "a", 1.0, turns=(1.0,) * 9)]
+    plain = measured(PLAIN, "c", 0.2, turns=(0.2,) * 9)
+    found = judge(bar, result(*nothing, plain))
+    assert found.verdict == "not measured" and found.reason == "what is left cannot be told from nothing: 0 and 200 ms"
+    turned = judge(msgspec.structs.replace(bar, above=bar.below, below=bar.above), result(*nothing, plain))
+    assert turned.verdict == "not measured" and turned.ratio is None
+
+
+@pytest.mark.parametrize(("over", "value"), [(0.3, 1.5), (0.1, 0.5)])
+def test_the_interval_of_a_difference_holds_it_nine_times_in_ten(over, value):
+    """The mean and deviation of one pair of engines are (over, 0.05), of the other (0.2, 0.02)."""
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        off = generator.lognormal(0, 0.1, (2, 9))
+        left = np.array([[over], [0.2]]) + generator.normal(size=(2, 9)) * [[0.05], [0.02]]
+        ratio = difference_ratio([(off[0] + left[0], off[0]), (off[1] + left[1], off[1])])
+        held += isinstance(ratio, Ratio) and ratio.low <= value <= ratio.high
+    assert held >= 0.9 * 400
+
+
+def test_only_what_was_run_together_is_compared():
+    """Else what the machine did in between would be in the ratio."""
+    apart = result(measured(PRIVATE, "a", 1.0, begun="1"), measured(PLAIN, "c", 1.0, role="floor", begun="2"))
+    assert judge(BAR, apart).reason == "the engines were not run together, but at other times"
+    assert not [row for row in apart.rows if row.measure.startswith("bench_ratio")]
+    together = result(measured(PRIVATE, "a", 1.0, begun="1"), measured(PLAIN, "c", 1.0, role="floor", begun="1"))
+    assert judge(BAR, together).verdict == "met"
+    assert [row for row in together.rows if row.measure.startswith("bench_ratio")]
+
+
+def test_memory_of_the_work_is_without_what_was_there_before_and_what_must_be_there():
+    given = {"memory_before": 100 * 2**20}
+    large, small = (
+        Workload(kind="private_step", network=network, size=64) for network in ("encoder_64k", "encoder_8k")
+    )
+    numbers = [2 * 4 * trained_numbers(one) for one in (large, small)]
+    found = result(
+        measured(large, "a", 3.0, memory_peak=200 * 2**20 + numbers[0], **given),
+        measured(small, "a", 3.0, memory_peak=180 * 2**20 + numbers[1], **given),
+    )
+    sides = [Side(workload=one, engines=("a",)) for one in (large, small)]
+    bar = Bar(what="x", above=sides[0], below=sides[1], at_most=1.2, quantity="memory_beyond_weights")
+    assert judge(bar, found).ratio.value == pytest.approx(100 / 80) and judge(bar, found).verdict == "not met"
+    given |= {"memory_peak": 100 * 2**20 + numbers[1]}  # no more than weights: a peak that was not seen
+    for engine in (large, small):
+        unseen = [one if one.workload != engine else measured(engine, "a", 3.0, **given) for one in found.measured]
+        blind = judge(bar, result(*unseen))
+        assert blind.verdict == "not measured" and "beyond weights" in blind.reason
+    alone = msgspec.structs.replace(bar, above=sides[1], quantity="work_mebibytes", at_most=400)
+    assert judge(alone, found).ratio.value == pytest.approx(80 + numbers[1] / 2**20)
+    still = measured(small, "a", 3.0, memory_peak=2**20, memory_before=2**20)
+    assert judge(alone, result(still, found.measured[0])).verdict == "not measured"
+
+
+def test_networks_of_real_size_are_judged_where_they_were_run():
+    large = Workload(kind="plain_step", network="resnet20", size=64)
+    assert all(one.bar.large for one in judge_all(result(measured(large, "torch plain", 1.0))))
+    assert not any(one.bar.large for one in judge_all(result(measured(PLAIN, "jax plain", 1.0))))
 
 
 def test_the_other_setting_is_shown_beside():

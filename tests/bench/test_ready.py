@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -77,3 +78,53 @@ def test_the_page_beside_scripts_is_what_the_figures_make():
     for one in results.values():
         assert one["difference"] == pytest.approx(beside.difference_of(one["trustml"], one["beside"]))
     assert beside.RESULTS.with_suffix(".md").read_text(encoding="utf-8") == beside.page(results)
+
+
+def test_pages_name_what_was_not_measured():
+    _, _, text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8").partition("was measured, but for")
+    told, _, table = text.partition("| `trustml run` | |\n")
+    rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    results = json.loads(script("ready").RESULTS.read_text(encoding="utf-8"))
+    assert len(named) > len(results) / 2 and named - set(results) == set(re.findall(r"`(\w+)`", told))
+
+
+class Interrupted:
+    """A command that ends with an error, and begins what it is told to."""
+
+    returncode = 1
+
+    def __init__(self, begins: list[Path]) -> None:
+        for path in begins:
+            path.mkdir()
+
+    def __enter__(self) -> Interrupted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        return "what it said last\n", None
+
+
+def test_a_run_of_another_call_is_not_gone_on_with(tmp_path, monkeypatch):
+    ready = script("ready")
+    (tmp_path / "housing-0").mkdir()
+    monkeypatch.setattr(ready.subprocess, "Popen", lambda *_, **__: Interrupted([]))
+    with pytest.raises(SystemExit, match="0 runs were begun"):
+        ready.measured("housing", tmp_path, minutes=1)
+    assert not list(tmp_path.glob("*.json"))
+    monkeypatch.setattr(ready.subprocess, "Popen", lambda *_, **__: Interrupted([tmp_path / "housing--1"]))
+    with pytest.raises(SystemExit, match=r"what it said last.*same --runs"):
+        ready.measured("housing", tmp_path, minutes=1)
+    assert json.loads((tmp_path / "housing.part.json").read_text())["run"] == str(tmp_path / "housing--1")
+
+
+def test_a_run_that_may_be_interrupted_is_kept(monkeypatch, capsys):
+    ready = script("ready")
+    monkeypatch.setattr(sys, "argv", ["ready.py", "housing", "--minutes", "1"])
+    monkeypatch.setattr(ready, "measured", lambda *_, **__: pytest.fail("would be lost"))
+    with pytest.raises(SystemExit) as ended:
+        ready.main()
+    assert ended.value.code == 2 and "--runs" in capsys.readouterr().err

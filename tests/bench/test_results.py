@@ -90,6 +90,16 @@ def test_arithmetic_by_hand():
     assert rate == pytest.approx(step_operations(PLAIN) / 0.001 / 1e9)
 
 
+def test_plain_steps_of_real_size_have_a_rate_and_of_a_part_have_none():
+    def rates(network: str) -> list[float | None]:
+        workload = msgspec.structs.replace(PLAIN, network=network, size=64)
+        found = result(measured(workload, "trustml torch plain", 0.2, role="ours", environment="torch"))
+        return [row.value for row in found.rows if row.measure == "bench_rate"]
+
+    assert rates("resnet20") == [pytest.approx(3 * 64 * forward_operations("resnet20") / 0.2 / 1e9)]
+    assert rates("encoder_lora") == []
+
+
 def test_the_machine_is_measured():
     assert matrix_rate(64) > 0
     assert stream_rate(2, size=2**20) > 0

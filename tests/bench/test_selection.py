@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trustml.errors import UsageError
-from trustml_bench.selection import Selection, choose_groups, options_of
+from trustml_bench.selection import LARGE, ONLY_JUDGED, Selection, choose_groups, options_of
+from trustml_bench.workloads import LARGE as LARGE_NETWORKS
 
 
 def test_a_private_step_lives_with_its_floors():
@@ -36,6 +37,20 @@ def test_full_is_more_and_choices_are_less():
     assert [seat.engine.name for group in few for seat in group.seats] == ["trustml jax"]
 
 
+def test_networks_of_real_size_are_asked_for():
+    def networks(**asked):
+        return {seat.workload.network for group in choose_groups(Selection(**asked)) for seat in group.seats}
+
+    large = networks(large=True)
+    assert large == set(LARGE_NETWORKS) and not large & networks()
+    assert networks(networks=("encoder_64k",)) == {"encoder_64k"}
+    groups = choose_groups(Selection(large=True))
+    judged_alone = [seat for group in groups for seat in group.seats if seat.workload.network in ONLY_JUDGED]
+    assert judged_alone and all(seat.judged for seat in judged_alone)
+    workloads = [workload for group in LARGE for workload in group]
+    assert len(workloads) == len(set(workloads))  # one that were in two groups would be paired across them
+
+
 def test_the_short_form_takes_large_steps_by_what_bars_need_alone():
     def peers(wanted: Selection) -> list[str]:
         groups = [group for group in choose_groups(wanted) if group.allocator == "tuned"]
@@ -47,7 +62,7 @@ def test_the_short_form_takes_large_steps_by_what_bars_need_alone():
 
 
 def test_nothing_left_names_what_there_is():
-    with pytest.raises(UsageError, match=r"engines: .*Captum.*more with --full"):
+    with pytest.raises(UsageError, match=r"engines: .*Captum.*more with --large and --full"):
         choose_groups(Selection(engines=("nobody",)))
 
 

@@ -64,6 +64,22 @@ def test_a_group_keeps_going_when_engines_fail(monkeypatch):
     assert [event["step"] for event in events if event["event"] == "step"] == [0, 1, 2, 3]
 
 
+def test_a_group_takes_as_many_turns_as_it_can_afford():
+    def taken(*seconds: float) -> list:
+        found = []
+        for warm in seconds:
+            one = turns._Taken(seat("quick"))
+            one.ready = Ready(making=1.0, first=1.0, warm=warm, versions={})
+            found.append(one)
+        return found
+
+    assert turns._affordable(taken(0.001, 0.5), 7) == 7
+    assert turns._affordable(taken(10.0, 20.0, 10.0), 7) == 5
+    assert turns._affordable(taken(100.0, 200.0), 7) == 3
+    assert turns._affordable(taken(100.0, 200.0), 2) == 2
+    assert turns._affordable([], 7) == 7
+
+
 def test_the_end_takes_children_along(started):
     process = started("with_child")
     assert isinstance(process.wait(timeout=60), Ready)

@@ -14,6 +14,10 @@ TINY = {
         Workload(kind="plain_step", network="small_cnn", size=6),
         Workload(kind="plain_step", network="small_mlp", size=5),
     ),
+    "noisy_step": (Workload(kind="noisy_step", network="small_mlp", size=5),),
+    "noise": (),  # comes to nothing
+    "head_epoch": (),  # of networks of real size: tests.bench.test_large
+    "feature_epoch": (),
     "private_step": (
         Workload(kind="private_step", network="small_cnn", size=32, noise_multiplier=0.0),
         Workload(kind="private_step", network="small_mlp", size=32, noise_multiplier=0.0),
@@ -29,7 +33,7 @@ TINY = {
 }
 """Workloads that take no time, by kind; private ones without noise."""
 
-UNITS = {"plain_step": 2, "private_step": 2, "round": 2}
+UNITS = {"plain_step": 2, "noisy_step": 2, "private_step": 2, "round": 2}
 """How often a unit is done before its outcome is looked at; others once."""
 
 

@@ -148,7 +148,7 @@ def test_data_in_place_of_a_scenario_is_looked_at_or_refused_by_what_is_wrong(tm
 
 def test_data_of_a_ready_scenario_that_is_not_there_names_the_variable(tmp_path):
     done = called("run", "adult", cwd=tmp_path, TRUSTML_DATA=None)
-    assert_one_clear_line(done, "set TRUSTML_DATA to the absolute path", "holds adult/", folder=tmp_path)
+    assert_one_clear_line(done, "set TRUSTML_DATA to the absolute path", "makes it of UCI's Adult", folder=tmp_path)
     done = called("run", "adult", cwd=tmp_path, TRUSTML_DATA=str(tmp_path))
     assert_one_clear_line(done, f"TRUSTML_DATA names {tmp_path}, which must hold adult/", folder=tmp_path)
 

@@ -132,10 +132,22 @@ def test_a_stored_run_of_one_seed_recommends_none_and_says_why(tmp_path):
 
 
 def test_exported_files_stand_with_what_was_lost_on_the_way():
-    subject = {"subject": "onnx, int8"}
+    """Each by its own model, as a target is reached by one seed after another."""
     rows = [
-        row("deployed_logit_difference", 2e-2, "torch", **subject),
-        row("deployed_disagreement", 0.015, "torch", **subject),
+        one
+        for seed, differ in enumerate([0.015, 0.025])
+        for one in (
+            row("deployed_logit_difference", 2e-2, seed=seed, subject="onnx, int8"),
+            row("deployed_disagreement", differ, seed=seed, subject="onnx, int8", low=0.01, high=0.04),
+        )
     ]
-    text = printed(table_of(rows))
-    assert "torch: onnx, int8 (Plain): logits differ by 2.0e-02 of the largest, 1.50% of predictions differ" in text
+    rows.append(row("deployed_attribution_agreement", 0.98, subject="onnx, int8"))
+    told = [line.strip() for line in printed(table_of(rows)).splitlines()]
+    begin = "logits differ by 2.0e-02 of the largest"
+    assert (
+        f"torch: onnx, int8 of train.torch.Plain.s0: {begin}, 1.50% of predictions differ [1.00%, 4.00%], attributions "
+        "agree at 0.980"
+    ) in told
+    assert f"torch: onnx, int8 of train.torch.Plain.s1: {begin}, 2.50% of predictions differ [1.00%, 4.00%]" in told
+    (regression,) = exported_files(table_of([row("deployed_logit_difference", 1e-7, subject="onnx")]))
+    assert np.isnan([regression.differ, regression.differ_high, regression.attributions]).all()

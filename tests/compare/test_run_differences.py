@@ -7,8 +7,8 @@ import io
 from msgspec.structs import replace
 from rich.console import Console
 
-from trustml import DPSGD, SGD, Digits, Plain, Scenario
-from trustml.compare.run_differences import run_differences
+from trustml import DPSGD, SGD, Attacks, Csv, Digits, Game, Plain, Scenario
+from trustml.compare.run_differences import fields_of, run_differences
 from trustml.models.zoo import mlp, small_cnn
 from trustml.record.schema import DataRecord, Manifest
 from trustml.report.tables import print_differences
@@ -46,6 +46,38 @@ def test_one_field_is_one_difference():
 def test_a_regime_more_is_one_difference_and_shifts_no_other():
     other = scenario(training=(Plain(name="Slow", optimizer=SGD(learning_rate=0.01)), PLAIN, PRIVATE))
     assert told(manifest(scenario()), manifest(other)) == [("scenario", "training.Slow", ("-", "Plain"))]
+
+
+def test_what_is_empty_is_no_difference_to_a_field_that_others_do_not_have():
+    table = Csv(path="t.csv", label="y", ranges={"age": (0.0, 120.0)})
+    found = {field: values for _, field, values in told(manifest(scenario()), manifest(scenario(data=table)))}
+    assert not {"data.drop", "data.test_path", "data.hashing"} & set(found)
+    assert found["data.label"] == ("-", "y") and found["data.ranges"] == ("-", "age: [0, 120]")
+    older = manifest(scenario())
+    older.scenario.pop("slices")
+    assert told(older, manifest(scenario())) == []
+    assert [field for _, field, _ in told(older, manifest(scenario(slices=("sex",))))] == ["slices"]
+
+
+def test_what_has_no_name_is_told_by_what_it_holds():
+    games = [scenario(attacks=Attacks(games=(Game(trials=trials),))) for trials in (1_000, 2_000)]
+    assert [field for _, field, _ in told(*map(manifest, games))] == ["attacks.games.0.trials"]
+    ((_, field, values),) = told(manifest(scenario(attacks=Attacks())), manifest(games[0]))
+    assert field == "attacks.games" and values[0] == "[]" and "trials: 1000" in values[1]
+
+
+def test_fields_that_hold_something_are_listed_with_it():
+    found = dict(fields_of(to_plain(scenario(seeds=(0, 1)))))
+    assert found["training.DPSGD.epsilon"] == "8" and found["data.kind"] == "Digits" and found["seeds"] == "[0, 1]"
+    assert found["model.layers"].startswith("Conv2D(16)") and "slices" not in found
+
+
+def test_regimes_that_some_runs_have_are_compared_among_them():
+    three = [scenario(), scenario(training=(PLAIN,)), scenario(training=(PLAIN, replace(PRIVATE, epsilon=1.0)))]
+    assert told(*map(manifest, three)) == [
+        ("scenario", "training.DPSGD", ("DPSGD", "-", "DPSGD")),
+        ("scenario", "training.DPSGD.epsilon", ("8", "-", "1")),
+    ]
 
 
 def test_models_are_told_by_their_layers():

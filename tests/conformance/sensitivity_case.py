@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
@@ -159,7 +160,10 @@ def print_of_child(work: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     name, ways, length, start = sys.argv[1], sys.argv[2].split(","), float(sys.argv[3]), int(sys.argv[4])
+    warnings.simplefilter("ignore")
     importlib.import_module(f"trustml.backends.{name}.dp")
+    if name == "tensorflow":  # where this is forked, it was told to optimise nothing
+        sys.modules[name].config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     for way in ways:
         print_of_child(lambda way=way: search(name, way, seconds=length, seed=start, broken=False))
     for one in sys.argv[5:]:

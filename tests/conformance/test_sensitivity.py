@@ -46,24 +46,27 @@ EVERY_WAY = [
 ]
 
 
+def environment_of(backend: str) -> dict[str, str]:
+    """Let XLA compile as it does for users. TensorFlow is not told so in short: it is forked from what asks others."""
+    threads = 0 if WHOLE else 1  # else tests share the cores
+    path = {"PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}"}
+    if backend == "tensorflow" and not WHOLE:
+        return {**os.environ, **path}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", *([] if threads else ["OMP_NUM_THREADS"])):
+            patch.delenv(name, raising=False)
+        return {**os.environ, **switch_variables(Execution(threads=threads)), **path}
+
+
 def search(folder: Path, backend: str) -> dict[str, dict]:
     """Search each of its ways and for each of its faults, in its environment, compiled as its workers compile."""
     modes, faults = WAYS[backend], [fault for fault in TRIED if fault.startswith(f"{backend}:")]
     log = folder / "log.txt"
-    threads = 0 if WHOLE else 1  # else tests share the cores
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", *([] if threads else ["OMP_NUM_THREADS"])):
-            patch.delenv(name, raising=False)
-        environment = {
-            **os.environ,
-            **switch_variables(Execution(threads=threads)),
-            "PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}",
-        }
     with log.open("wb") as errors, (folder / "found.json").open("wb") as found:
         process = subprocess.Popen(
-            [find_environment(backend).require(), "-W", "ignore", HERE / "sensitivity_case.py"]
+            [find_environment(backend).require(), HERE / "sensitivity_case.py"]
             + [backend, ",".join(modes), str(SECONDS), "0", *faults],
-            env=environment,
+            env=environment_of(backend),
             stdin=subprocess.DEVNULL,
             stdout=found,
             stderr=errors,

@@ -12,7 +12,7 @@ import pytest
 from tests.data.test_tables import refused
 from trustml.data.dataset import fingerprint
 from trustml.data.datasets import load_dataset
-from trustml.scenario.sources import Csv, Parquet, Text
+from trustml.scenario.sources import Csv, Module, Parquet, Text
 
 TEXTS, LABELS, NUMBERS = ["hi", "yo", "wie geht's", "a,b"] * 3, [0, 1, 0, 1] * 3, np.arange(12) / 8
 
@@ -88,3 +88,42 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
     file.write_bytes(content)
     monkeypatch.setattr("trustml.data.arrow_folders.largest_now", lambda: 100)
     refused(source, "a quarter of the memory that is free")
+
+
+OWN = """
+import datasets
+import numpy as np
+
+def load(*, folder, split):
+    rows = datasets.load_from_disk(folder)[split]
+    names = rows.features["label"].names
+    for row in rows:
+        yield np.asarray(row["image"]), names[row["label"]]
+"""
+
+
+def test_what_the_library_itself_writes_is_read(tmp_path):
+    """Texts, choices of rows and shards by their sources, and images by a function of the user's."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: this reads what it writes")
+    kinds = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["ham", "spam"])}
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS}, features=datasets.Features(kinds))
+    rows.save_to_disk(str(tmp_path / "texts"), num_shards=2)
+    rows.filter(lambda row: row["text"] != "hi").save_to_disk(str(tmp_path / "some"))
+    whole = load_dataset(Text(path=str(tmp_path / "texts"), length=4, test_fraction=0.5))
+    assert whole.class_names == ("ham", "spam") and len(whole.train) == len(whole.test) == 6
+    some = load_dataset(Text(path=str(tmp_path / "some"), length=4, test_fraction=0.5))
+    assert len(some.train) + len(some.test) == 9
+    pixels = np.random.default_rng(0).integers(256, size=(12, 4, 4, 3), dtype=np.uint8)
+    kinds = {"image": datasets.Image(), "label": kinds["label"]}
+    images = datasets.Dataset.from_dict({"image": list(pixels), "label": LABELS}, features=datasets.Features(kinds))
+    datasets.DatasetDict(train=images, test=images.select(range(5))).save_to_disk(str(tmp_path / "images"))
+    refused(Parquet(path=str(tmp_path / "images" / "train"), label="label"), "'image' holds a dict", "from a Module")
+    (tmp_path / "own_pictures.py").write_text(OWN)
+    given = [{"folder": str(tmp_path / "images"), "split": split} for split in ("train", "test")]
+    source = Module(function="own_pictures:load", folder=str(tmp_path), arguments=given[0], test_arguments=given[1])
+    found = load_dataset(source)
+    assert found.class_names == ("ham", "spam")
+    wanted = {image.tobytes(): label for image, label in zip(pixels, LABELS, strict=True)}
+    for part, kept in ((found.train, wanted), (found.test, dict(list(wanted.items())[:5]))):
+        read = np.rint(part.inputs * 255).astype(np.uint8)
+        assert {image.tobytes(): label for image, label in zip(read, part.labels, strict=True)} == kept

@@ -52,6 +52,7 @@ def ragged():
 def odd(kind):
     return {
         "one": 5, "texts": (np.array(["x"] * 4), labels[:4]), "few": (inputs, labels[:4]), "none": iter(()),
+        "named": [{"image": inputs[0], "label": 0}],
         "flat": (np.zeros(20), labels), "objects": (inputs, [{}] * 20), "pair": [inputs, labels],
         "nan": (inputs * np.array([np.nan] + [1] * 19)[:, None, None], labels),
     }[kind]
@@ -134,6 +135,7 @@ def test_bytes_of_images_are_scaled(here):
         ("odd", {"kind": "flat"}, "gave inputs of shape (20,)"),
         ("odd", {"kind": "objects"}, "gave labels of type object"),
         ("odd", {"kind": "pair"}, "gave ndarray as example 0"),
+        ("odd", {"kind": "named"}, "gave dict of image, label as example 0; yield (input, label)"),
         ("odd", {"kind": "nan"}, "1 examples hold missing or infinite numbers, the first at row 0"),
     ],
 )

@@ -27,17 +27,26 @@ from trustml.models.exported import ADDED_VARIABLE
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
 ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
 STATEMENT = '{"run": "of a test"}'
+FAULTY = ("small_cnn", "mlp", "residual")
+"""Networks of which files are made with faults, and rounded."""
+
+
+def _first(weights, *endings):
+    """The first array of weights with the first of these endings that there is."""
+    return next(name for ending in endings for name in weights if name.endswith(ending))
 
 
 FAULTS = {
     "weights of another job": lambda weights, rng: {n: rng.permuted(w) for n, w in weights.items()},
     "channels in another order": lambda weights, rng: {
-        n: w[..., ::-1].copy() if n == "0.kernel" else w for n, w in weights.items()
+        n: w[..., ::-1].copy() if n == _first(weights, ".kernel") else w for n, w in weights.items()
     },
     "a bias is left out": lambda weights, rng: {
         n: np.zeros_like(w) if n.endswith(".bias") else w for n, w in weights.items()
     },
-    "another normalisation": lambda weights, rng: {n: w * 2 if n == "0.kernel" else w for n, w in weights.items()},
+    "another normalisation": lambda weights, rng: {  # that of the inputs, which one of layers would take back
+        n: w * 2 if n == _first(weights, ".scale", ".kernel") else w for n, w in weights.items()
+    },
 }
 
 
@@ -56,9 +65,14 @@ def main(backend: str, output: str, names: list[str]) -> None:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
-            for fault in FAULTS if WHOLE and name == "small_cnn" else ():
+            for fault in FAULTS if WHOLE and name in FAULTY else ():
                 with tempfile.TemporaryDirectory() as folder:
-                    found[f"fault: {fault}.{target}"] = _tried(backend, exporting, name, target, Path(folder), fault)
+                    case = f"fault: {fault}.{name}.{target}"
+                    found[case] = _tried(backend, exporting, name, target, Path(folder), fault=fault)
+            for way in TARGETS[target].quantised if WHOLE and name in FAULTY else ():
+                with tempfile.TemporaryDirectory() as folder:
+                    case = f"rounded: {way}.{name}.{target}"
+                    found[case] = _tried(backend, exporting, name, target, Path(folder), quantised=way)
     if backend == "tensorflow":
         from tests.deployment.hostile_saved import tried
 
@@ -73,14 +87,19 @@ def added(target: str) -> bool:
     return not name or (ADDED_VARIABLE.format(name.upper()) in os.environ and (WHOLE or name != "executorch"))
 
 
-def _tried(backend, exporting, name, target, folder, fault=""):
+def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     model = make_model(name)
     wrong = replace(model, weights=planted(model.weights, fault)) if fault else model
+    calibration = None
+    if quantised == "int8":
+        calibration = make_inputs(np.random.default_rng(4).uniform(size=(64, 8, 8, 1)).astype(np.float32), name)
     path = folder / f"model{ENDINGS.get(target, '')}"
-    inputs = make_inputs(np.random.default_rng(3).uniform(size=(5, 8, 8, 1)).astype(np.float32), name)
+    inputs = make_inputs(np.random.default_rng(3).uniform(size=(20, 8, 8, 1)).astype(np.float32), name)
     network = load_backend(backend).network(model)
     try:
-        exporting.EXPORTERS[target](FileRequest(model=wrong, path=path, statement=STATEMENT))
+        exporting.EXPORTERS[target](
+            FileRequest(model=wrong, path=path, statement=STATEMENT, quantised=quantised, calibration=calibration)
+        )
         opened = exporting.OPENERS[target](path)
         logits, own = opened.logits(inputs), network.logits(inputs)
     except UsageError as error:
@@ -89,6 +108,7 @@ def _tried(backend, exporting, name, target, folder, fault=""):
         return {"failed": f"{type(error).__name__}: {str(error)[:400]}"}
     columns = own.argmax(axis=1).astype(np.int64)
     result = {"statement": opened.statement == STATEMENT, "logits": _apart(logits, own, least=1.0)}
+    result["rounded"] = bool(opened.rounded)
     try:
         result["gradients"] = _apart(opened.input_gradients(inputs, columns), network.input_gradients(inputs, columns))
     except NotImplementedError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -26,6 +28,7 @@ from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
 from trustml.measures.deployed import MOST_APART, deployed_rows
 from trustml.measures.evidence import Evidence
+from trustml.models.layers import Architecture, Dense
 from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
@@ -228,6 +231,38 @@ def test_what_cannot_be_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="is no file"):
         calibration_of("nothing.npz")
     assert not (run.path / EXPORTS).exists()
+
+
+@pytest.mark.parametrize(("quantised", "rounded"), [("dynamic", False), ("int8", False), ("int8", True), ("", False)])
+def test_a_file_that_nothing_was_rounded_of_is_not_called_rounded(tmp_path, quantised, rounded):
+    """TensorFlow Lite's ``dynamic`` leaves few weights as they are: its statement would say what is not so."""
+    (tmp_path / "answers.npz").write_bytes(encode_arrays({"rounded": np.array(rounded)}))
+    wanted = ExportRequest(
+        backend="tensorflow", target="tflite", file="model.tflite", architecture=Architecture(layers=(Dense(units=2),)),
+        input_shape=(4,), task=DEFAULT_TASK, quantised=quantised, statement="",
+    )  # fmt: skip
+    refused = pytest.raises(UsageError, match=f"tflite: its exporter rounded nothing of this network as {quantised}")
+    with refused if quantised and not rounded else contextlib.nullcontext():
+        export._refuse_unrounded(tmp_path, wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (RuntimeError("Failed to load program\nerror: 0x23"), UsageError, "model.pte: cannot be opened as executorch "),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), UsageError, "it is damaged, or of another"),
+        (UsageError("model.pte: is a link"), UsageError, "model.pte: is a link"),
+        (ImportError("no runtime"), ImportError, "no runtime"),
+    ],
+)
+def test_a_file_that_its_runtime_cannot_open_is_one_line(monkeypatch, error, kind, said):
+    def opened(path, *, as_given):
+        raise error
+
+    monkeypatch.setattr(exporting, "exporter_of", lambda backend: SimpleNamespace(OPENERS={"executorch": opened}))
+    with pytest.raises(kind, match=said) as told:
+        exporting.open_file("torch", "executorch", Path("folder") / "model.pte")
+    assert "\n" not in str(told.value)
 
 
 def test_every_target_is_written_and_opened_by_its_backend():

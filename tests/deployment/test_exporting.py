@@ -24,6 +24,7 @@ EVERYTHING = (
     "residual", "random1", "small_cnn", "mlp", "encoder", "decoder", "vision", "ft_transformer",
 )  # fmt: skip
 KNOWN = {
+    "executorch": "narrows this network to",  # lowering takes the example's batch for the most that there may be
     "keras": "no layer of Keras",  # networks with layers that only trustml has
     "tfjs": "step by step",  # TensorFlow.js does not run the loops that TensorFlow writes
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
@@ -67,6 +68,14 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
     for case in [one for one in found if one.startswith("fault: ")]:
         result = found.pop(case)
         assert result["logits"] > MOST_APART and result["statement"], (case, result)
+    for case in [one for one in found if one.startswith("rounded: ")]:
+        result = found.pop(case)
+        if "failed" in result:  # the runtime's own failure, by which `export` keeps no file
+            assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
+        elif result["rounded"]:
+            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
+        else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
+            assert result["logits"] <= LOGITS, (case, result)
     for case, result in found.items():
         why = result.get("refused") or result.get("failed") or ""
         if why:

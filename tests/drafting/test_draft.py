@@ -73,6 +73,8 @@ def test_folders_of_images(tmp_path):
     assert isinstance(source, Images) and source.test_path == str(tmp_path / "test") and source.size is None
     Image.new("RGB", (90, 20)).save(tmp_path / "train" / "cat" / "wide.png")
     found = draft(tmp_path).scenario
+    said = " ".join(draft(tmp_path, backends=("jax",)).text(tmp_path).split())
+    assert f"A first scenario for {tmp_path.name}, made" in said and "federated training in jax." in said
     assert found.data.size == (32, 32) and "data.size" in found.chosen_from_data
     assert found.data.colour == "rgb"
     with pytest.raises(UsageError, match="leave --label out"):

@@ -13,8 +13,8 @@ from trustml.cli.main import _main
 from trustml.data.batches import BatchPlan
 from trustml.errors import ScenarioError
 from trustml.launch import forecast as module
+from trustml.launch.drawn_batches import draw_plan
 from trustml.launch.forecast import forecast
-from trustml.launch.prepare import draw_plan
 from trustml.plan.mechanism import make_charge, plan_mechanism
 from trustml.privacy.accounting import epsilon_of
 from trustml.scenario.read import from_plain

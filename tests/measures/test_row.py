@@ -130,7 +130,7 @@ def test_every_epsilon_of_a_model_comes_with_what_it_rests_on(drawn, secret):
             assert about.relation and about.sampling and about.accountant, row.measure
         if row.measure in ("epsilon", "epsilon_rdp", "epsilon_prv", "epsilon_all_releases"):
             assert about.sampling == drawn
-            assert f"sampling: {sampling_text(charges)};" in row.note
+            assert f"sampling: {sampling_text(charges, 'example gradient')};" in row.note
     supposed = {row.measure: row.about.sampling for row in rows}
     assert supposed["epsilon_shuffle_lower"] == "shuffle" and supposed.get("epsilon_if_poisson", "poisson") == "poisson"
     assert ("epsilon_if_poisson" in supposed) == ((drawn, secret) != ("poisson", True))

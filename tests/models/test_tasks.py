@@ -102,6 +102,9 @@ def without_tasks(data):
         "attributes",
         "attribute_values",
         "attributed",
+        "gradient_inversion",
+        "model_inversion",
+        "property_inference",
         "trainable",
         "from_seed",
     }

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests import WHOLE
+from trustml.privacy import loss_grid
 from trustml.privacy.bounds import GRID, RENYI, epsilon_bounds
 from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import MOST_POINTS, Steps, plan
@@ -286,3 +287,20 @@ def test_another_library_is_loose_at_a_fixed_interval_and_has_no_bound_at_a_smal
     event = dp_accounting.PoissonSampledDpEvent(0.004, dp_accounting.GaussianDpEvent(0.7))
     assert math.isinf(dp_accounting.pld.PLDAccountant().compose(event, 11_250).get_epsilon(1e-16))
     assert epsilon_bounds(poisson(0.7, 0.004, 11_250), delta=1e-16).high < 20
+
+
+@pytest.mark.parametrize("way", ["add", "remove", "replace"])
+@pytest.mark.parametrize(("noise", "rate", "count", "delta"), [(0.7, 0.01, 900, 1e-6), (3.0, 0.2, 40, 1e-5)])
+def test_a_grid_is_planned_by_the_tilts_that_all_tilts_together_would_choose(
+    noise, rate, count, delta, way, monkeypatch
+):
+    steps = [Steps(pair=Pair(noise=noise, rate=rate, way=way), count=count)]
+    found = plan(steps, delta=delta)
+
+    def least_of_all(values, low, high):
+        every = [values(at) for at in range(low, high)]
+        return low + int(np.argmin(every)), float(min(every))
+
+    monkeypatch.setattr(loss_grid, "_least", least_of_all)
+    monkeypatch.setattr(loss_grid, "_first", lambda holds, low, high: next(at for at in range(low, high) if holds(at)))
+    assert plan(steps, delta=delta) == found is not None

@@ -128,6 +128,6 @@ def test_ledgers_of_before_are_read_and_new_ones_come_back(tmp_path):
 def test_every_backend_has_a_source():
     for backend in ("jax", "torch", "tensorflow"):
         for users in (False, True):
-            assert TAILS[noise_source(backend, users=users, stock=False)].charged
+            assert TAILS[noise_source(backend, federated=users, stock=False)].charged
     for backend in ("torch", "tensorflow"):
-        assert not TAILS[noise_source(backend, users=False, stock=True)].charged
+        assert not TAILS[noise_source(backend, federated=False, stock=True)].charged

@@ -26,6 +26,8 @@ Each of them can be run anywhere; they need a checkout, not an installed package
   two seconds, then says which process has the run.
 - **No orphan.** However the launcher ends, the kernel ends its workers. The one exception: a worker that was *stopped*
   (SIGSTOP) before its first line of Python stays until it is killed by hand; a resume names its number.
+  [Warm workers](execution.md#workers-that-are-kept-warm) end so, too; where the process that they are forked from is
+  killed, the job at work is an error and the next goes on.
 - **One line.** A full disk, a folder that cannot be written, a signal, a file of a stranger: one line that says what to
   do, and an exit code; never a traceback.
 - **Ctrl-C, SIGTERM and SIGHUP are one.** `trustml run` and `trustml dashboard` stop what they started and keep what is
@@ -39,7 +41,7 @@ Each of them can be run anywhere; they need a checkout, not an installed package
 
 def page() -> str:
     """The page's text."""
-    return "\n".join([_RULES, *_kills(), *_fuzz(), *_soak(), *_limits()])
+    return "\n".join([_RULES, *_kills(), *_fuzz(), *_soak(), *_costs(), *_limits()])
 
 
 def _told(found: dict[str, Any]) -> list[str]:
@@ -129,6 +131,12 @@ def _bar(found: dict[str, Any]) -> str:
         f"{said} Of its {rest['before']:g} handles at the end the dashboard had {rest['after']:g} after a rest of "
         f"{rest['seconds']:g} seconds and one more page: Streamlit keeps what closed pages held for two minutes."
     )
+
+
+def _costs() -> list[str]:
+    """What ``benchmarks/overhead.py`` wrote, below a title of this page."""
+    _, _, found = (FOLDER / "overhead.md").read_text().partition("\n\n")
+    return ["## What it costs", "", found]
 
 
 def _limits() -> list[str]:

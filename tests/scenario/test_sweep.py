@@ -111,7 +111,7 @@ def test_a_long_name_is_cut_to_what_a_regime_may_be_called():
         ("training.1.epsilon=2,2", ("repeats a value",)),
         ("training.1.epsilon=[1],[2]", ("is no single value",)),
         ("training.1.epsilon=1,-2", ("training.2.epsilon", "above 0")),
-        ("training.1.steps=" + ",".join(map(str, range(1, 300))), ("makes 300 regimes", "256 at the most")),
+        ("training.1.steps=" + ",".join(map(str, range(1, 4100))), ("makes 4100 regimes", "4096 at the most")),
     ],
 )
 def test_what_is_no_sweep_is_refused_in_one_line(override, words):

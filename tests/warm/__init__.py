@@ -51,6 +51,7 @@ def _first(arguments: Sequence[str]) -> str:
 
 BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
     "trustml.worker": _of_job,
+    "trustml.worker.forking": _first,
     "trustml.worker.model_adapters": _first,
     "trustml.worker.conformance": _first,
     "trustml.worker.deployed": _of_request,
@@ -61,7 +62,7 @@ BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
 
 def _tensorflow_alone(arguments: Sequence[str]) -> str:
     if arguments[0] != "tensorflow":
-        raise LookupError(arguments[0])  # a few seconds fewer would be spared
+        raise LookupError(arguments[0])  # they are asked under variables of their own
     return arguments[0]
 
 
@@ -70,9 +71,10 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
         str(HERE.parent / "backends" / "tensorflow" / f"{name}.py"): lambda _: "tensorflow"
         for name in ("clipping_case", "explaining", "federated_case", "noise_case")
     },
-    str(HERE.parent / "backends" / "task_case.py"): _tensorflow_alone,
-    str(HERE.parent / "deployment" / "exported_cases.py"): _tensorflow_alone,
-    str(HERE.parent / "conformance" / "cases.py"): _tensorflow_alone,
+    str(HERE.parent / "backends" / "task_case.py"): _first,
+    str(HERE.parent / "deployment" / "exported_cases.py"): _first,
+    str(HERE.parent / "conformance" / "cases.py"): _first,
+    str(HERE.parent / "conformance" / "sensitivity_case.py"): _tensorflow_alone,
 }
 """Files of questions to a backend. They have a server of their own, as they are started under other variables."""
 SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job, **CASES}

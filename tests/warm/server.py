@@ -63,6 +63,8 @@ def _import(backend: str) -> None:
             importlib.import_module(f"{entry_of(backend).module}.{part}")
         except ImportError:
             pass
+    if "tensorflow" in sys.modules:  # it optimises the many small graphs of the tests for longer than they run
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from trustml.attacks.attributes import guessed
-from trustml.auditing import run_audit
+from trustml.auditing.remembered import remembered_findings
 from trustml.backends.table import load_backend
 from trustml.compare.table import table_of
 from trustml.errors import ScenarioError
@@ -78,7 +78,7 @@ def test_columns_are_guessed_of_rows_that_are_known_by_heart(tmp_path, monkeypat
     assert known.value > known.facts["imputed"] and "imputed without the model" in known.note
     assert all(row.p_value > 1e-4 for row in nothing)  # rows are drawn anew each time
     assert remembered_cells(table_of(rows))["of"].tolist() == ["colour", "x0"] * 2
-    found = list(run_audit._remembered(rows))
+    found = list(remembered_findings(rows))
     assert found[0].severity == "risk"
     assert len({one.id for one in found}) == 4
     few = guessed(*[(np.zeros((40, 2)), np.zeros(40, np.int64))] * 2, known=np.zeros(9, int), imputed=np.zeros(40, int))

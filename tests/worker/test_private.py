@@ -12,11 +12,13 @@ from trustml.backends.contract import Clipped
 from trustml.backends.settings import EngineChoice
 from trustml.data.batches import make_plan
 from trustml.data.dataset import Examples
+from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.plan.job import Mechanism, TrainJob
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.noise_strategy import noise_strategy
+from trustml.record.files import encode_arrays
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.regimes import DPSGD
@@ -38,9 +40,12 @@ class Counting:
 
     def __init__(self, settings, share):
         self.settings, self.share, self.norms, self.noises = settings, share, [], []
+        self.shapes, self.finite = [], True
 
     def accumulate(self, inputs, labels, *, clipping_norm):
         self.norms.append(clipping_norm)
+        self.shapes.append((inputs.shape, labels.shape))
+        self.finite &= bool(np.isfinite(inputs).all())
         return Clipped(finite=True, unclipped=round(self.share * len(labels)))
 
     def update(self, *, clipping_norm, noise_multiplier, learning_rate):
@@ -54,7 +59,7 @@ class Counting:
         return {}
 
 
-def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, **changes):
+def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, inputs=None, curve=None, **changes):
     """Train on batches of everything, or as planned, and give the trainer and the charges."""
     mechanism = Mechanism(
         noise_multiplier=1.5,
@@ -73,18 +78,20 @@ def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, **chan
     job = TrainJob(
         id="train", backend="jax", model=Architecture(layers=(Flatten(), Dense(units=2))), input_shape=(2,),
         execution=Execution(checkpoint_seconds=3600), regime=regime, seed=0, initial_weights="", data="", plan="",
-        data_fingerprint="d", mechanism=mechanism,
+        data_fingerprint="d", mechanism=mechanism, clients="owners.npz" if regime.unit == "user" else "",
     )  # fmt: skip
-    examples = Examples(inputs=np.zeros((ROWS, 2), np.float32), labels=np.zeros(ROWS, np.int64))
+    inputs = np.zeros((ROWS, 2), np.float32) if inputs is None else inputs
+    examples = Examples(inputs=inputs, labels=np.zeros(ROWS, np.int64))
     made = []
     backend = SimpleNamespace(private=lambda model, settings, seed: made.append(Counting(settings, share)) or made[0])
     jobs = folder / "jobs" / "train"
     jobs.mkdir(parents=True)
-    at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
+    progress = Progress(jobs / "events.jsonl")
+    at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=progress, curve=curve)
     training = PrivateTraining(
         job, backend, SimpleNamespace(weights=WEIGHTS, trained=WEIGHTS), examples, commitment="plan", at=at
     )
-    training.run(plan, augmentation_entropy=())
+    training.run(plan, entropy=())
     return made[0], read_ledger(jobs / "ledger.jsonl")
 
 
@@ -149,3 +156,52 @@ def test_no_two_trainings_have_the_same_noise(tmp_path):
         for number in range(8)
     }
     assert len(seeds) == 8
+
+
+OWNERS = np.arange(ROWS) % 50
+USERS = {"examples": 50, "expected_batch_size": 50, "unit": "user", "users": owners_fingerprint(OWNERS)}
+EVERYBODY = make_plan([np.arange(50)] * STEPS)
+OF_USERS = DPSGD(noise_multiplier=1.5, steps=STEPS, unit="user", key="person", rows_per_user=3)
+
+
+def write_owners(folder, owners):
+    folder.mkdir(exist_ok=True)
+    (folder / "owners.npz").write_bytes(encode_arrays({"owners": owners}))
+
+
+def test_a_step_of_users_sees_so_many_rows_of_each_and_is_charged_for_users(tmp_path):
+    write_owners(tmp_path, OWNERS)
+    trainer, charges = train(tmp_path, OF_USERS, plan=EVERYBODY, **USERS)
+    assert trainer.settings.rows_of_users and trainer.settings.multiplicity == 3
+    assert set(trainer.shapes) == {((50, 3, 2), (50, 3))}
+    assert {(one.unit, one.users, one.examples) for one in charges} == {("user", USERS["users"], 50)}
+    assert sum(one.steps for one in charges) == STEPS
+
+
+def test_looks_at_the_curve_follow_public_numbers_and_not_what_users_hold(tmp_path):
+    rows = []
+    for owners in (OWNERS, np.maximum(OWNERS - 30, 0)):  # four rows each, and most of all those of one
+        folder = tmp_path / str(len(rows))
+        write_owners(folder, owners)
+        users = {**USERS, "users": owners_fingerprint(owners)}
+        train(folder, OF_USERS, plan=EVERYBODY, curve=SimpleNamespace(plan=lambda **told: rows.append(told["rows"]),
+            look=lambda *_: None), **users)  # fmt: skip
+    assert rows == [50 * 3 * STEPS] * 2
+
+
+def test_a_division_into_other_users_is_refused_before_a_step(tmp_path):
+    write_owners(tmp_path, np.roll(OWNERS, 1))
+    with pytest.raises(PrivacyError, match="is not the partition whose users"):
+        train(tmp_path, OF_USERS, plan=EVERYBODY, **USERS)
+
+
+def test_a_user_of_whom_nothing_is_finite_is_left_out_and_others_stay(tmp_path):
+    write_owners(tmp_path, OWNERS)
+    inputs = np.zeros((ROWS, 2), np.float32)
+    inputs[OWNERS == 7] = np.nan
+    inputs[8] = np.inf
+    trainer, _ = train(tmp_path, OF_USERS, plan=EVERYBODY, inputs=inputs, **USERS)
+    assert set(trainer.shapes) == {((49, 3, 2), (49, 3))}
+    assert trainer.finite, "a row that is not finite never reaches a gradient"
+    with np.load(tmp_path / "private" / "counts" / "train.npz") as counts:
+        assert counts["not_finite_examples"].tolist() == [1] * STEPS

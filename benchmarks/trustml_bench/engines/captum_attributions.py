@@ -31,6 +31,11 @@ def integrated_gradients_256(workload: Workload) -> Work:
     return _integrated_gradients(workload, 256)
 
 
+def integrated_gradients_8(workload: Workload) -> Work:
+    """With ``internal_batch_size=8``, for large images."""
+    return _integrated_gradients(workload, 8)
+
+
 def smooth_grad(workload: Workload) -> Work:
     """NoiseTunnel over signed gradients, the default: all images and samples in one batch."""
     return _smooth_grad(workload, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -11,7 +12,9 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.jax.network import Params, to_weights
-from trustml_bench.engine import Work
+from trustml.backends.jax.noise import standard_noise
+from trustml.models.weights import Weights
+from trustml_bench.engine import Unit, Work
 from trustml_bench.engines.fastest import fastest
 from trustml_bench.engines.jax_network import Form, chosen_sum, forms, mean_loss, standard_form, start
 from trustml_bench.workloads import (
@@ -27,6 +30,32 @@ from trustml_bench.workloads import (
 def plain_step(workload: Workload) -> Work:
     """A compiled step of SGD with donated weights."""
     return fastest({name: partial(_plain_step, workload, form) for name, form in forms(workload).items()})
+
+
+def noisy_step(workload: Workload) -> Work:
+    """A plain step, and a normal number for every weight by JAX's own draw: the least of a private step."""
+    step, params = plain_step(workload), start(workload)
+    count = sum(part.size for part in params.values())
+    draw = jax.jit(lambda key: jax.random.normal(key, (count,)))
+    keys = _keys()
+
+    def unit() -> None:
+        step()
+        draw(next(keys)).block_until_ready()
+
+    return Work(unit=unit, outcome=step.outcome, note=step.note)
+
+
+def own_noise(weights: Weights) -> Unit:
+    """As many numbers as there are weights, drawn as trustml's private trainer draws them."""
+    shapes = {name: jax.ShapeDtypeStruct(array.shape, np.float32) for name, array in weights.items()}
+    draw, keys = jax.jit(lambda key: standard_noise(key, like=shapes)), _keys()
+    return lambda: jax.block_until_ready(draw(next(keys)))
+
+
+def _keys() -> Iterator[Array]:
+    for number in itertools.count():
+        yield jax.random.key(number)
 
 
 def standard_step(workload: Workload) -> Work:

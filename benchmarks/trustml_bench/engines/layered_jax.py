@@ -24,6 +24,10 @@ def layered_apply(layers: Layers, params: dict[str, Array], x: Array, prefix: st
                     x, params[f"{name}.weight"], (stride,) * 2, ((padding,) * 2,) * 2, dimension_numbers=shape
                 )
                 x = x + params[f"{name}.bias"][:, None, None] if bias else x
+            case "maxpool":
+                side, stride, padding = settings
+                around = ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2)
+                x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, (1, 1, side, side), (1, 1, stride, stride), around)
             case "norm":
                 grouped = x.reshape(len(x), settings[0], -1)
                 x = _normalised(grouped).reshape(x.shape)

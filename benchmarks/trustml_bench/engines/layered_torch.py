@@ -39,7 +39,8 @@ class _Embed(nn.Module):
         self.tokens, self.positions = nn.Embedding(words, width), nn.Embedding(length, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device).expand(x.shape))
+        # repeated, and not expanded, of which Opacus's ghost clipping cannot take norms
+        return self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device).repeat(len(x), 1))
 
 
 class _Attention(nn.Module):  # of linear layers, which Opacus knows, and not nn.MultiheadAttention
@@ -65,6 +66,8 @@ def _build(layers: Layers, shape: tuple[int, ...]) -> nn.Sequential:
             case "conv":
                 out, side, stride, padding, bias = settings
                 made.append(nn.Conv2d(shape[0], out, side, stride, padding, bias=bias))
+            case "maxpool":
+                made.append(nn.MaxPool2d(*settings))
             case "norm":
                 made.append(nn.GroupNorm(settings[0], shape[0]))
             case "layernorm":

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trustml_bench.engine import Work, device
+from trustml.backends.torch.noise import noise_generator, standard_normal
+from trustml.models.weights import Weights
+from trustml_bench.engine import Unit, Work, device
 from trustml_bench.engines.fastest import fastest
 from trustml_bench.engines.torch_network import batch, like_input, settle, start, tensors, weights_of
 from trustml_bench.workloads import IG_STEPS, LEARNING_RATE, Workload, make_clients, patch_count
@@ -26,6 +28,26 @@ def plain_step(workload: Workload) -> Work:
                 name = ", ".join(part for part in (layout, f"{threads} threads", "fused" if fused else "") if part)
                 ways[name] = _step_way(workload, layout=layout, threads=threads, fused=fused)
     return fastest(ways, wait=settle)
+
+
+def noisy_step(workload: Workload) -> Work:
+    """A plain step, and a normal number for every weight by PyTorch's own draw: the least of a private step."""
+    step = plain_step(workload)
+    count = sum(parameter.numel() for parameter in start(workload).parameters())
+
+    def unit() -> None:
+        step()
+        torch.randn(count, device=device())
+
+    return Work(unit=unit, outcome=step.outcome, note=step.note)
+
+
+def own_noise(weights: Weights) -> Unit:
+    """As many numbers as there are weights, drawn as trustml's private trainer draws them."""
+    where = torch.device(device())
+    generator = noise_generator((1, 2, 3, 4), where)
+    count = sum(array.size for array in weights.values())
+    return lambda: standard_normal(count, generator=generator, device=where)
 
 
 def compiled_step(workload: Workload) -> Work:

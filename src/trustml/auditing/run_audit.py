@@ -10,21 +10,20 @@ from trustml.attacks.membership import Verdict, verdict_of_curves
 from trustml.attacks.roc import Roc
 from trustml.auditing.checks_accounting import attacked_claim
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, ModelIdentity
+from trustml.auditing.remembered import remembered_findings
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, ModelIdentity
 from trustml.auditing.run_wording import (
     accounting_finding,
     bound_finding,
     deployed_finding,
+    figure,
     membership_finding,
     pooled_finding,
-    untried,
 )
 from trustml.compare.table import read_measures, read_statements, rows_of
 from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
-from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import of_family, shown_in
-from trustml.measures.remembered import GUESSED
 from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
@@ -78,7 +77,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     findings = [
         *_bounds(rows),
         *_membership(rows, trained, verdicts),
-        *_remembered(rows),
+        *remembered_findings(rows),
         *_deployed(rows),
         *_accounting(statements.values(), claims),
         *_contradicted(rows, claims, verdicts),
@@ -225,31 +224,6 @@ def _membership(rows: list[Row], trained: list[JobRecord], verdicts: Mapping[str
             yield pooled_finding(regime, backend, own)
 
 
-def _remembered(rows: list[Row]) -> Iterable[Finding]:
-    """Judge canary sequences, extraction and guessed columns by the tests against what was not trained on."""
-    for row in rows:
-        if row.measure not in of_family("remembered") or row.verdict == "" or row.p_value is None:
-            continue
-        measure, told = MEASURES_TABLE[row.measure], row.verdict == "above guessing"
-        untrained, idle = float(row.facts["untrained_value"]), untried(row)
-        told_words = idle or ("remembered" if told else "no difference is shown")
-        yield Finding(
-            id=f"membership.{row.measure}.{row.job}" + (f".{row.subject}" if row.measure == GUESSED else ""),
-            rule=f"membership.{row.measure}",
-            check="membership",
-            severity="not checked" if idle else "risk" if told else "pass",
-            title=f"{row.job}: {measure.title} of {row.subject} is {measure.text(row.value or 0.0)} where trained on, "
-            f"{measure.text(untrained)} where not: {told_words}.",
-            subject=row.job,
-            measured=(_figure(row),),
-            how=f"{measure.meaning} {row.note}",
-            artifacts=(MEASURES,),
-            would_change="private training, fewer epochs or copies"
-            if told
-            else "more canaries, texts or rows; no attack that fails proves privacy",
-        )
-
-
 def _deployed(rows: list[Row]) -> Iterable[Finding]:
     """Judge every exported file that was attacked."""
     bounds = {(row.job, row.subject): row for row in rows if row.measure == "deployed_membership_auc_at_least"}
@@ -342,7 +316,7 @@ def _listed(rows: list[Row], findings: Sequence[Finding]) -> Iterable[Finding]:
             check="measures",
             severity="note",
             title=f"{measure.title}: {len(found)} figure{'s' if len(found) > 1 else ''}{more}.",
-            measured=tuple(_figure(row) for row in worst),
+            measured=tuple(figure(row) for row in worst),
             how=measure.meaning,
             artifacts=(MEASURES,),
             would_change="nothing: it is there to be read, and no claim rests on it",
@@ -361,7 +335,7 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
                 would_change="a scenario with explanation methods",
             )
         ]
-    measured = tuple(_figure(row) for row in sorted(errors, key=lambda row: -(row.value or 0.0))[:_FIGURES])
+    measured = tuple(figure(row) for row in sorted(errors, key=lambda row: -(row.value or 0.0))[:_FIGURES])
     return [
         Finding(
             id="explanations.completeness",
@@ -373,17 +347,3 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
             would_change="more integration steps; or a library whose output follows the definition",
         )
     ]
-
-
-def _figure(row: Row) -> Measurement:
-    label = " ".join(part for part in (row.job, row.subject, row.method) if part)
-    return Measurement(
-        measure=row.measure,
-        value=row.value,
-        low=row.low,
-        high=row.high,
-        n=row.n,
-        note=f"{label}: {row.note}",
-        label=label,
-        subject=row.job,
-    )

@@ -40,6 +40,21 @@ def measured(row: Row) -> Measurement:
     )
 
 
+def figure(row: Row) -> Measurement:
+    """Give a row as a figure whose note says of what it is."""
+    label = " ".join(part for part in (row.job, row.subject, row.method) if part)
+    return Measurement(
+        measure=row.measure,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        n=row.n,
+        note=f"{label}: {row.note}",
+        label=label,
+        subject=row.job,
+    )
+
+
 def _beside_the_claim(shown: float, claimed: float) -> tuple[str, str]:
     """Write a lower bound and an upper one, with as many decimals as tell them apart where they contradict."""
     pairs = ((at_least(shown, digits), at_most(claimed, digits)) for digits in range(2, 13))

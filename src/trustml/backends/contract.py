@@ -19,6 +19,7 @@ from trustml.backends.settings import (
     Clipped,
     EngineChoice,
     FederatedSettings,
+    InversionSettings,
     PrivateSettings,
     RoundOutcome,
     StockSettings,
@@ -167,6 +168,7 @@ class PrivateTrainer(Protocol):
     def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
+        Of users, labels are (b, k, ...): see :class:`trustml.backends.settings.PrivateSettings`.
         If anything in the microbatch is not finite, nothing is added.
         """
         ...
@@ -345,10 +347,8 @@ class Device:
 
     Attributes
     ----------
-    describe : callable
-        One line on the device in use.
-    synchronize : callable
-        Wait until all work given to the device is done.
+    describe, synchronize : callable
+        One line on the device in use; wait until all work given to it is done.
     packages : tuple of str
         Distributions whose versions belong into the record.
     switches : dict
@@ -375,8 +375,8 @@ class Backend:
     open_device : callable
         Choose the device (``auto``, ``cpu`` or ``cuda``) and the number of threads, before anything else.
         Raises UsageError if it is not there.
-    network, plain, private, stock, federated, shadows : callable
-        Make the objects above; None where the backend has no such regime. The integer seeds dropout masks.
+    network, plain, private, stock, federated, shadows, invert : callable
+        Make the objects above, the last inputs of gradients; None where there is none. The integer seeds dropout masks.
     explain : callable
         The native lane: the library's own attributions by one method. Called again and again with the same
         method, architecture and shapes, so what it compiles must be kept; the core never asks for what
@@ -397,3 +397,4 @@ class Backend:
     explain: Callable[[ExplainRequest], Attributions]
     native: Callable[[Model], Any] | None = None
     own: Callable[[NativeModule, tuple[int, ...], Sequence[int]], OwnNetwork] | None = None
+    invert: Callable[[Model, InversionSettings], Floats] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GRU,
@@ -24,6 +25,7 @@ from trustml.models.token_layers import (
     Embedding,
     Unembedding,
 )
+from trustml.models.weights import Weights
 from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.federated import FederatedRegime, IndependentNoise, NoiseMechanism
@@ -134,6 +136,10 @@ class PrivateSettings:
         What the noisy sum is divided by.
     multiplicity : int
         Copies of each example, whose gradients are averaged before clipping.
+    rows_of_users : bool
+        Whether an example is a user and its copies are some of that user's rows, each with a label of its own: labels
+        are (b, k, ...), and a row whose label is negative, or not a number, is not there. The gradient of a user is
+        the mean over the rows that are.
     noise_seed : tuple of int
         Four 32-bit words of operating-system entropy; a test may fix them.
     noise : NoiseStrategy, optional
@@ -152,6 +158,7 @@ class PrivateSettings:
     count_unclipped: bool = False
     expected_batch_size: int
     multiplicity: int = 1
+    rows_of_users: bool = False
     noise_seed: tuple[int, int, int, int]
     noise: NoiseStrategy | None = None
     micro_batch_size: int = 0
@@ -168,12 +175,16 @@ class PrivateSettings:
         Parameters
         ----------
         most : int, optional
-            Largest block that fits into memory.
+            Largest block that fits into memory, or that is as fast for each example as a larger one. Where a batch
+            takes several, they are as even as a batch of the expected size lets them be, and little of that is filling.
         multiple : int
             Rows come in multiples of this, where a library adds up the last rows of a block differently.
         """
         whole = self.micro_batch_size or usual_batch_size(self.expected_batch_size)
-        rows = -(-whole // -(-whole // max(1, most))) if most else whole
+        rows = whole
+        if most is not None and most < whole:
+            usual = self.micro_batch_size or self.expected_batch_size
+            rows = -(-usual // -(-usual // max(1, most)))
         return -(-rows // multiple) * multiple
 
     def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
@@ -286,3 +297,30 @@ class RoundOutcome:
 
     update_norm: float | None = None
     left_out: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionSettings:
+    """Gradients of somebody's mean loss, of which the inputs are to be made again (Geiping et al. 2020).
+
+    Attributes
+    ----------
+    gradients : dict of str to float32 array of shape (k, *shape)
+        Of k batches; their lengths do not matter.
+    labels : array of shape (k, r) or (k, r, ...)
+    start : float32 array of shape (k, r, *x)
+    low, high : float32 array of shape (*x)
+        Between which inputs lie.
+    steps : int
+        Of Adam by the sign of the slope.
+    total_variation : float
+        Weight of the mean difference of neighbouring pixels.
+    """
+
+    gradients: Weights
+    labels: LabelArray
+    start: Floats
+    low: Floats
+    high: Floats
+    steps: int
+    total_variation: float

@@ -71,7 +71,7 @@ def command(
         _copy(path, output)
     table = load(directory.path).measures()
     rows = table[(table.job == made.model) & (table.subject == made.title)]
-    print_deployed(console(sys.stdout), rows)
+    print_deployed(console(sys.stdout), [("", rows)])
     click.echo(f"{path}")
     click.echo(f"privacy statement inside: {TARGETS[target].statement}, SHA-256 {made.statement[:16]}")
     problem = failure_of(made, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from trustml.cli.output import (
 
 if TYPE_CHECKING:
     from trustml.record.heads import ManifestHead
+    from trustml.record.index import ListedRun
     from trustml.record.store import RunDirectory
 
 _STATUSES = ("running", "success", "partial", "failed", "interrupted", "damaged", "planning", "unplanned")
@@ -112,19 +114,36 @@ def command(
         out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)
 
 
+def _left_at_work(listed: Sequence[ListedRun]) -> dict[str, list[str]]:
+    """Nodes that still work for runs whose launcher is gone."""
+    cut_off = [
+        one.directory
+        for one in listed
+        if one.head is not None and one.head.status == "running" and not one.directory.is_executed()
+    ]
+    if not cut_off:
+        return {}
+    from trustml.launch.places.ticket import left_at_work
+
+    return {name: [one.node for one in found] for name, found in left_at_work(cut_off).items()}
+
+
 def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
     from trustml.record.index import listed_runs
     from trustml.record.removal import unplanned_runs
 
     runs: list[dict[str, Any]] = []
     small = _Epsilons(root, wanted.epsilon_below)
-    for one in listed_runs(root):
+    listed = listed_runs(root)
+    left = _left_at_work(listed)
+    for one in listed:
         directory, head = one.directory, one.head
         if head is None:
             if not wanted.asks_of_records:
                 runs.append({"run": directory.path.name, "status": "damaged", "problem": one.problem})
             continue
-        status = directory.shown_status(head.status)
+        nodes = left.get(directory.path.name, [])
+        status = "running" if nodes else directory.shown_status(head.status)
         if wanted.statuses and status not in wanted.statuses:
             continue
         if not wanted.takes(directory, head) or not small.holds(directory):
@@ -138,6 +157,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
                 "jobs_ok": sum(job.status == "ok" for job in head.jobs),
                 "jobs": len(head.jobs),
                 "tags": _tags(directory),
+                **({"left_on": nodes} if nodes else {}),
             }
         )
     for directory in [] if wanted.asks_of_records else unplanned_runs(root):

@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustml.compare.behind import changed_ledgers
-from trustml.compare.table import holds_facts, read_measures, read_statements, recorded_statements
 from trustml.data.npy import DAMAGED
-from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError, RunNotFoundError, UsageError, refuse_no_text
 from trustml.measures.row import COLUMNS, column_kind
 from trustml.record.files import plain_bytes
@@ -194,6 +191,8 @@ def _schema(name: str) -> pa.Schema:
 
 def _read_run(run: RunDirectory, *, name: str) -> dict[str, pa.Table] | None:
     """Read a run as rows of each table; what of it cannot be read is told in its row of ``runs``."""
+    from trustml.compare.table import read_statements  # whoever asks an index that is current reads no run
+
     before = _signature(run, "")  # before what it is of is read: what is written meanwhile is read again
     try:
         manifest = run.manifest()
@@ -274,6 +273,8 @@ def measures_table(run: RunDirectory, *, name: str) -> pa.Table:
 
     table = _as_written(run)
     if table is None:
+        from trustml.compare.table import read_measures
+
         read = read_measures(run)[list(COLUMNS)]
         try:
             table = pa.Table.from_pandas(read, schema=_schema("measures"), preserve_index=False)
@@ -288,6 +289,10 @@ def _as_written(run: RunDirectory) -> pa.Table | None:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
+
+    from trustml.compare.behind import changed_ledgers
+    from trustml.compare.table import holds_facts, recorded_statements
+    from trustml.data.tables import why_not_a_table
 
     schema = _schema("measures")
     try:

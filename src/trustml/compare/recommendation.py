@@ -121,8 +121,9 @@ class ExportedFile:
     Attributes
     ----------
     backend, regime, job, file : str
-    differ, logits : float
-        Share of predictions that differ, and relative difference of logits; NaN where not measured.
+    differ, differ_low, differ_high, logits, attributions : float
+        Share of predictions that differ with its interval, relative difference of logits, and rank agreement of
+        attributions; NaN where not measured.
     """
 
     backend: str
@@ -130,7 +131,10 @@ class ExportedFile:
     job: str
     file: str
     differ: float
+    differ_low: float
+    differ_high: float
     logits: float
+    attributions: float
 
 
 def recommendations(table: pd.DataFrame) -> tuple[Recommendation, ...]:
@@ -156,15 +160,19 @@ def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
     for (job, file), group in table[table.job != ""].groupby(["job", "subject"], sort=False):
         if not (group.measure == "deployed_logit_difference").any():
             continue
-        values = dict(zip(group.measure, group.value, strict=True))
+        values = group.drop_duplicates("measure").set_index("measure")
+        differ = values.reindex(["deployed_disagreement"]).iloc[0]
         files.append(
             ExportedFile(
                 backend=str(group.backend.iloc[0]),
                 regime=str(group.regime.iloc[0]),
                 job=str(job),
                 file=str(file),
-                differ=float(values.get("deployed_disagreement", math.nan)),
-                logits=float(values.get("deployed_logit_difference", math.nan)),
+                differ=float(differ.value),
+                differ_low=float(differ.low),
+                differ_high=float(differ.high),
+                logits=float(values.value["deployed_logit_difference"]),
+                attributions=float(values.value.get("deployed_attribution_agreement", math.nan)),
             )
         )
     return tuple(files)

@@ -36,13 +36,15 @@ class RunDifference:
 def run_differences(manifests: Sequence[Manifest]) -> list[RunDifference]:
     """Compare what runs were asked for and where they ran, field by field; nothing where all are alike.
 
-    What a run has none of, such as a regime, is one difference, not one for each of its fields.
+    What a run has none of, such as a regime, is one difference, not one for each of its fields; a field that is empty
+    is none where others have no such field, as another kind of data, or an older record.
     """
     facts: dict[Part, list[Any]] = {
         "scenario": [_scenario(one) for one in manifests],
         "data": [_data(one) for one in manifests],
         "versions": [
-            {**one.versions, **{f"source {name}": text for name, text in one.source.items()}} for one in manifests
+            {**one.versions, **{f"source {name}".replace("_", " "): text for name, text in one.source.items()}}
+            for one in manifests
         ],
         "machine": [dict(one.hardware) for one in manifests],
     }
@@ -57,11 +59,18 @@ _ABSENT: Any = object()
 
 
 def _differences(parts: Sequence[Any], path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    if len({_exact(part) for part in parts}) == 1:
+    if len({_exact(part) for part in parts}) == 1 or (_ABSENT in parts and all(_is_nothing(part) for part in parts)):
         return
     named = [_by_name(part) for part in parts]
     if path == "model.layers" and len({_layers(part) for part in parts}) > 1:
         yield path, tuple(_layers(part) for part in parts)
+        return
+    there = [part for part in parts if part is not _ABSENT]
+    if 1 < len(there) < len(parts) and all(isinstance(part, Mapping) for part in there):
+        yield path, tuple(map(_text, parts))
+        for field, values in _differences(there, path):
+            found = iter(values)
+            yield field, tuple(ABSENT if part is _ABSENT else next(found) for part in parts)
         return
     if all(isinstance(part, Mapping) for part in named):
         for key in dict.fromkeys(key for part in named for key in part):
@@ -74,6 +83,22 @@ def _differences(parts: Sequence[Any], path: str) -> Iterator[tuple[str, tuple[s
                 yield from _differences(each, f"{path}.{number}")
             return
     yield path, _told_apart(parts)
+
+
+def fields_of(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Give each field of what was asked for that holds something, by its path, with its value in words."""
+    named = _by_name(part)
+    if path == "model.layers":
+        yield path, _layers(part)
+    elif isinstance(named, Mapping):
+        for key, value in named.items():
+            yield from fields_of(value, f"{path}.{key}" if path else str(key))
+    elif not _is_nothing(part):
+        yield path, _text(part)
+
+
+def _is_nothing(part: Any) -> bool:
+    return part is _ABSENT or part is None or (isinstance(part, str | Sequence | Mapping) and not part)
 
 
 def _exact(part: Any) -> bytes:
@@ -121,9 +146,9 @@ def _data(manifest: Manifest) -> dict[str, Any]:
 def _by_name(part: Any) -> Any:
     """Give a list of structs by their names, or kinds, so that one which was added does not shift the others."""
     if isinstance(part, list | tuple) and all(isinstance(one, Mapping) for one in part):
-        names = [str(one.get("name") or one.get("kind")) for one in part]
-        if len(set(names)) == len(names):
-            return dict(zip(names, part, strict=True))
+        names = [one.get("name") or one.get("kind") for one in part]
+        if all(names) and len(set(map(str, names))) == len(names):
+            return dict(zip(map(str, names), part, strict=True))
     return part
 
 
@@ -131,6 +156,11 @@ def _text(value: Any) -> str:
     if value is _ABSENT:
         return ABSENT
     if isinstance(value, Mapping):
-        return str(value.get("kind") or "there")
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+        if value.get("kind"):
+            return str(value["kind"])
+        text = ", ".join(f"{name}: {_text(one)}" for name, one in value.items() if not _is_nothing(one))
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(map(_text, value))}]"
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

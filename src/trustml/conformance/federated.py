@@ -35,6 +35,7 @@ ROUNDING = 1e-4
 MOVES = 1e-4
 """Error of one move of the logarithm of the clipping norm, in float32."""
 _CLIP_RATE = 0.4
+_AVERAGES = "the sum is divided by the clients that came, so that one more of them changes the share of every other"
 
 
 def check_federated(
@@ -44,6 +45,7 @@ def check_federated(
     settings: RoundSettings | None = None,
     server_learning_rate: float = 1.0,
     same_start: bool = False,
+    idle: Client = (),
     time_limit: float = TIME_LIMIT,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[CheckResult]:
@@ -63,6 +65,8 @@ def check_federated(
     server_learning_rate : float
     same_start : bool
         Whether each round of a training counts as one from its first weights; see :class:`FederatedSubject`.
+    idle : client
+        One that adds nothing to speak of, for rounds in which noise is watched; by default one without examples.
     time_limit : float
         Seconds after which no further training with noise is begun; what is not known then is not decided.
     tell : callable
@@ -86,6 +90,7 @@ def check_federated(
         settings or RoundSettings(),
         server_learning_rate=server_learning_rate,
         same_start=same_start,
+        idle=idle,
         time_limit=time_limit,
         tell=tell,
     )
@@ -129,13 +134,20 @@ def _influence(subject: FederatedSubject) -> list[CheckResult]:
             "a finite update whose norm is infinite is clipped to NaN, which poisons the sum",
         ),
     }
+    averages = subject.averages()
     for kind, (candidates, diagnosis) in kinds.items():
-        moved = [norm_of(subject.total([*others[:3], client, *others[3:]]) - base) / norm for client in candidates]
+        check = f"{kind} moves the sum by the clipping norm at most"
+        try:
+            moved = [norm_of(subject.total([*others[:3], client, *others[3:]]) - base) / norm for client in candidates]
+        except Exception as error:  # whatever a stranger's training does, the other kinds go on
+            findings.append(raised(check, error))
+            continue
         moved += [alone] if candidates[0] is large else []
-        worst = max(moved) if all(map(math.isfinite, moved)) else math.nan
-        findings.append(
-            bounded(f"{kind} moves the sum by the clipping norm at most", worst, 1 + ROUNDING, diagnosis=diagnosis)
-        )
+        finite = all(map(math.isfinite, moved))
+        if averages and finite and not (candidates[0] is large and subject.weighs_by_examples()):
+            diagnosis = _AVERAGES
+        worst = max(moved) if finite else math.nan
+        findings.append(bounded(check, worst, 1 + ROUNDING, diagnosis=diagnosis))
     return findings
 
 
@@ -143,6 +155,8 @@ def _additivity(subject: FederatedSubject) -> list[CheckResult]:
     """Check that a round's sum is the sum of its clients taken one by one."""
     some = [*subject.clients[:5], scaled(subject.clients[5], OUTLIERS[0])]
     together = subject.total(some)
+    if subject.averages():  # which the divisor tells; here is looked at who is clipped
+        together = together * len(some)
     apart = np.sum([subject.total([client]) for client in some], axis=0)
     error = norm_of(together - apart) / max(norm_of(apart), 1e-12)
     diagnosis = "updates are not clipped one by one: their mean is clipped, or weighted, or divided by the cohort"
@@ -156,6 +170,8 @@ def _division(subject: FederatedSubject) -> list[CheckResult]:
     many = {count: subject.total([client] * count) for count in (2 * declared, declared, 2, 1)}
     errors = [norm_of(total - count * many[1]) / max(norm_of(count * many[1]), 1e-12) for count, total in many.items()]
     used = max(norm_of(subject.total([scaled(client, factor)])) for factor in OUTLIERS) / norm
+    if subject.averages():
+        used /= declared
     twice = "divides by the number of clients twice, or an outlier falls short of the clipping norm"
     return [
         bounded(
@@ -176,12 +192,23 @@ def _division(subject: FederatedSubject) -> list[CheckResult]:
 def _nobody(subject: FederatedSubject) -> list[CheckResult]:
     """Check that nobody adds nothing, also after rounds with clients."""
     norm = subject.settings.clipping_norm
-    moved = norm_of(subject.total([])) / norm
-    left = max(map(norm_of, subject.after(subject.clients[:6]))) / norm
-    return [
-        bounded("a round without clients sums to zero", moved, 0.0, diagnosis="an empty round has an update"),
-        bounded("nothing of earlier rounds is left", left, 0.0, diagnosis="a training remembers the sum of a round"),
-    ]
+
+    def alone() -> float:
+        return norm_of(subject.total([])) / norm
+
+    def after() -> float:
+        return max(map(norm_of, subject.after(subject.clients[:6]))) / norm
+
+    findings = []
+    for check, moved, diagnosis in (
+        ("a round without clients sums to zero", alone, "an empty round has an update"),
+        ("nothing of earlier rounds is left", after, "a training remembers the sum of a round"),
+    ):
+        try:
+            findings.append(bounded(check, moved(), 0.0, diagnosis=diagnosis))
+        except Exception as error:  # whatever a stranger's training does, the other checks go on
+            findings.append(raised(check, error))
+    return findings
 
 
 def _adaptive_norm(subject: FederatedSubject) -> list[CheckResult]:

@@ -68,5 +68,7 @@ def bounded(check: str, measured: float, allowed: float, *, diagnosis: str) -> C
 
 
 def raised(check: str, error: Exception) -> CheckResult:
-    """Fail a check in which the code under test raised an exception."""
-    return CheckResult(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
+    """Fail a check in which the code under test raised an exception; of a long message its two ends are told."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ... ".join(dict.fromkeys(lines[:1] + lines[-1:]))
+    return CheckResult(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {text}"[:300])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from trustml.conformance.correlated_noise import check_correlated, check_sensitivity
-from trustml.conformance.findings import CheckResult, bounded
+from trustml.conformance.findings import CheckResult, bounded, raised
 from trustml.conformance.noise_statistics import (
     PRECISION,
     allowed,
@@ -32,6 +33,8 @@ from trustml.conformance.rounds import (
     spoiled,
 )
 
+NOBODY = "a round without clients has noise like any other"
+_TOLD = "a round without clients is told by its lack of noise"
 ADAPTING = 220
 """Rounds without clients in which an adaptive clipping norm is watched, of one training."""
 QUANTILE = 0.05
@@ -48,7 +51,7 @@ _SHIFTS = 4
 def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     """Check size, independence and covariance of the noise."""
     settings, declared = replace(subject.noisy, seed=subject.noisy.seed + 1), subject.noisy.expected_clients
-    weights, needed = len(subject.total([])), math.ceil(1.05 * numbers_needed(PRECISION))
+    weights, needed = subject.size(), math.ceil(1.05 * numbers_needed(PRECISION))
     crowd = declared if settings.adaptive else 4 * declared  # a share above 1 would make the norm run away
     cohorts = [0, 1, crowd, 0, 3, 0, 0, crowd, 0, 1, 0]
     if settings.adaptive:
@@ -59,13 +62,17 @@ def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     else:
         cohorts += [0] * (min(_CORRELATED, -(-needed // weights)) - 1 - len(cohorts))
     settings = replace(settings, rounds=1 + len(cohorts))
+    silent = _silent_without_clients(subject, settings)
+    shifts = [0] * _SHIFTS
+    if silent:  # what is told of other rounds shall not suffer from it
+        cohorts, shifts = [count or 1 for count in cohorts], [1] * _SHIFTS
     # Where rounds are correlated their covariance is estimated, so runs must be wider than there are rounds.
     wide = max(needed / settings.rounds, 40 * settings.rounds)
     runs = math.ceil(wide / weights)
     seen = subject.watch(settings, cohorts, first=subject.clients[:_TRAINED], runs=runs)
-    other = subject.watch(replace(settings, seed=settings.seed + runs), [0] * _SHIFTS, runs=runs)
+    other = subject.watch(replace(settings, seed=settings.seed + runs), shifts, runs=runs)
     why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
-    findings = [*_moments(seen), _fresh(seen, other)]
+    findings = [*silent, *_moments(seen), _fresh(seen, other)]
     if settings.noise == "independent":
         found = [check_sensitivity(seen.noise, separation=settings.separation, charged=None)]
         white = seen.noise
@@ -78,16 +85,29 @@ def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
 
 
-def _size(check: str, noise: Matrix, *, empty: bool = False) -> CheckResult:
+def _silent_without_clients(subject: FederatedSubject, settings: RoundSettings) -> list[CheckResult]:
+    """Look whether a round without clients has no noise at all, or cannot be."""
+    try:
+        moved = subject.move(subject.start(settings), [], settings)
+    except Exception as error:  # whatever a stranger's training does, the other checks go on
+        return [raised(NOBODY, error)]
+    return [] if moved.any() else [CheckResult(check=NOBODY, passed=False, diagnosis=_TOLD)]
+
+
+def _size(check: str, noise: Matrix, *, averages: bool, empty: bool = False) -> CheckResult:
     """Compare the standard deviation with the stated one, which is 1."""
     errors = abs(chi_square_errors(float((noise**2).sum()), noise.size))
-    return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, empty=empty))
+    return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, averages=averages, empty=empty))
 
 
-def _diagnosis(noise: Matrix, *, empty: bool = False) -> str:
+def _diagnosis(noise: Matrix, *, averages: bool, empty: bool = False) -> str:
     ratio = math.sqrt(float((noise**2).mean()))
+    if not math.isfinite(ratio):
+        return "the noisy sum is not finite"
     if empty and ratio < 0.5:
-        return "a round without clients is told by its lack of noise"
+        return _TOLD
+    if averages:
+        return f"noise is {ratio:.3g} times its stated size: the noisy sum is divided by the clients that came"
     if ratio > 1.5:
         return f"noise is {ratio:.3g} times its stated size: added for each client, or of another norm"
     if ratio < 0.75:
@@ -122,7 +142,7 @@ def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinar
     ratio = ratio_of(float((seen.noise**2).mean()) / max(usual, 1e-30), numbers)
     why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
     check = "noise does not depend on outliers and what is not finite"
-    return sized(check, ratio, diagnosis=_diagnosis(seen.noise), precision=FIRST, why=why)
+    return sized(check, ratio, diagnosis=_diagnosis(seen.noise, averages=seen.averages), precision=FIRST, why=why)
 
 
 def _moments(seen: NoisyRounds) -> list[CheckResult]:
@@ -169,17 +189,18 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Ch
     overall = ratio_of(float((noise**2).mean()), noise.size)
     rounds = np.abs(surprises((noise**2).sum(axis=1), noise.shape[1]))
     worst = int(rounds.argmax())
+    told = partial(_diagnosis, averages=seen.averages)
     return [
-        _size("noise has its stated size", noise[:1]),
-        sized("noise has its stated size, at the norm of its round", overall, diagnosis=_diagnosis(noise), why=why),
+        _size("noise has its stated size", noise[:1], averages=seen.averages),
+        sized("noise has its stated size, at the norm of its round", overall, diagnosis=told(noise), why=why),
         bounded(
             "no round has another noise",
             float(rounds[worst]),
             surprising(len(rounds)),
-            diagnosis=f"in round {worst + 1} {_diagnosis(noise[worst : worst + 1])}",
+            diagnosis=f"in round {worst + 1} {told(noise[worst : worst + 1])}",
         ),
-        _size("a round without clients has noise like any other", noise[empty], empty=True),
-        _size("noise does not grow with the clients", noise[crowded]),
+        *([_size(NOBODY, noise[empty], averages=seen.averages, empty=True)] if empty.any() else []),
+        _size("noise does not grow with the clients", noise[crowded], averages=seen.averages),
         uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
     ]
 

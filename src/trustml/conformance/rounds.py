@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.conformance.subject import Vector, flat
+from trustml.conformance.subject import Vector, flat, norm_of
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.privacy.ledger import NoiseKind
 
@@ -24,6 +24,8 @@ BEYOND_NORM = 1e20
 """Times by which inputs are scaled so that updates are finite in float32 and their squares are not."""
 LARGE = 20
 """Times which a large client has its examples."""
+SAME = 1e-2
+"""Relative difference below which two sums are the same, where that tells two mistakes apart."""
 TIME_LIMIT = 600.0
 """Seconds after which no further training with noise is begun."""
 ALMOST_FIXED = 1e-7
@@ -111,12 +113,15 @@ class NoisyRounds:
     clients : int64 array of shape (rounds,)
     weights : int
         Of the model.
+    averages : bool
+        Whether the noisy sum is divided by the clients that came.
     """
 
     noise: Matrix
     norms: Matrix
     clients: Ints
     weights: int
+    averages: bool = False
 
     @property
     def runs(self) -> int:
@@ -140,6 +145,8 @@ class FederatedSubject:
         Whether each round of a training counts as one from its first weights, so that a single training will do:
         right where these are zero (softmax regression) and the server's learning rate is 1e-9 or so. Else each
         sum is that of the first round of a new training.
+    idle : client
+        One that adds nothing to speak of, whatever the weights: without examples, where the training takes such.
     time_limit : float
         Seconds from now after which no further training with noise is begun.
     tell : callable
@@ -154,16 +161,18 @@ class FederatedSubject:
         *,
         server_learning_rate: float = 1.0,
         same_start: bool = False,
+        idle: Client = (),
         time_limit: float = TIME_LIMIT,
         tell: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.time_limit, self.deadline, self.tell = time_limit, time.monotonic() + time_limit, tell
         self._make, self.clients = make, list(clients)
-        self._rate, self._same_start = server_learning_rate, same_start
+        self._rate, self._same_start, self._idle = server_learning_rate, same_start, idle
         rate = ALMOST_FIXED if settings.adaptive else 0.0
         self.settings = replace(settings, noise_multiplier=0.0, count_noise=0.0, clip_learning_rate=rate)
         self.noisy = replace(settings, noise_multiplier=settings.noise_multiplier or 1.0)
         self._quiet: FederatedTraining | None = None
+        self._averages: bool | None = None
 
     def total(self, clients: Sequence[Client]) -> Vector:
         """Un-noised sum of the clipped updates of some clients, from the first weights."""
@@ -190,14 +199,14 @@ class FederatedSubject:
     def watch(
         self, settings: RoundSettings, cohorts: Sequence[int], *, first: Sequence[Client] = (), runs: int = 1
     ) -> NoisyRounds:
-        """Take rounds with noise: perhaps one with real clients, then such of clients without examples.
+        """Take rounds with noise: perhaps one with real clients, then such of idle clients.
 
-        Clients without examples add nothing, whatever the weights have come to. Several runs, each with the next
+        Those add nothing, whatever the weights have come to. Several runs, each with the next
         seed, stand beside one another as if they were one training of more weights; all but the first end with
         :attr:`deadline`.
         """
         rounds = [list(first)] if first else []
-        rounds += [[[] for _ in range(count)] for count in cohorts]
+        rounds += [[self._idle] * count for count in cohorts]
         quiet = self.total(first) if first else None
         sizes = np.array([len(clients) for clients in rounds], np.int64)
         rows: list[Matrix] = []
@@ -210,8 +219,29 @@ class FederatedSubject:
             rows.append(noise)
             norms.append(moved)
         return NoisyRounds(
-            noise=np.concatenate(rows, axis=1), norms=np.array(norms), clients=sizes, weights=rows[0].shape[1]
+            noise=np.concatenate(rows, axis=1),
+            norms=np.array(norms),
+            clients=sizes,
+            weights=rows[0].shape[1],
+            averages=self.averages(),
         )
+
+    def averages(self) -> bool:
+        """Whether the sum is divided by the clients that came: two alike then move the weights as one does."""
+        if self._averages is None:
+            one, two = (self.total([self.clients[7]] * count) for count in (1, 2))
+            self._averages = norm_of(two - one) < SAME * norm_of(one)
+        return self._averages
+
+    def weighs_by_examples(self) -> bool:
+        """Whether, where :meth:`averages`, a client with many examples counts for more than another."""
+        small, large = self.clients[6], list(self.clients[7]) * LARGE
+        alike = (self.total([small]) + self.total([large])) / 2
+        return norm_of(self.total([small, large]) - alike) > SAME * norm_of(alike)
+
+    def size(self) -> int:
+        """Count the weights."""
+        return len(flat(self._make(self.settings).weights()))
 
     def _one_run(
         self, settings: RoundSettings, rounds: list[list[Client]], quiet: Vector | None

@@ -124,6 +124,9 @@ def _clipping(subject: Subject) -> list[CheckResult]:
     largest = max(norm_of(subject.alone(row)) for row in range(3)) / norm
     if largest > 2 * batch:
         diagnosis = "no clipping: an outlier's gradient passes at full length"
+    elif largest > 1.5 and subject.averages():
+        diagnosis = "divides by the batch at hand instead of the declared size; what follows is of the sum behind it"
+        subject.averaged = True
     elif largest > 1.5:
         diagnosis = "divides by the batch at hand instead of the declared size, or clips the mean of the batch"
     else:
@@ -233,12 +236,11 @@ def check_state(subject: Subject) -> list[CheckResult]:
 
 
 def _taken(subject: Subject, batch: Batch) -> bool:
-    """Whether a step takes a batch at all; if not, other checks say so."""
+    """Whether a step takes a batch at all, and gives numbers; if not, other checks say so."""
     try:
-        subject.quiet_gradient(batch)
+        return bool(np.isfinite(subject.quiet_gradient(batch)).all())
     except Exception:  # whatever a stranger's step does
         return False
-    return True
 
 
 def _batches(subject: Subject) -> list[Batch]:

@@ -32,9 +32,12 @@ from trustml.conformance.subject import Subject, Vector
 
 SAME = 3e-5
 """Noise of two calls is the same where its first coordinates agree to this; they come from a subtraction in float32."""
+NOT_FINITE = "the noisy gradient is not finite"
 _PERIODS = 24
 _RUNS, _NUMBERS, _SUCCESSIVE = 2, 800, 8
 _PAIRED = 4
+_TRIED = 1000
+"""Number of the run in which batches are tried; others are few."""
 
 
 def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[CheckResult]:
@@ -65,16 +68,26 @@ def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[Chec
 
 
 def _usable(subject: Subject, kinds: list[Kind]) -> tuple[list[Kind], list[CheckResult]]:
-    """Leave out kinds of batches on which the step raises an exception, each of which is a finding."""
+    """Leave out kinds of batches on which the step raises an exception or is not finite, each of which is a finding.
+
+    One such call would spoil all that is told of the others.
+    """
     usable, refused = [], []
+    noisy = subject.noisy_step(_TRIED)
     for kind in kinds:
         try:
-            for batch in kind.batches:
-                subject.quiet_gradient(batch)
+            finite = all(
+                np.isfinite(found).all()
+                for batch in kind.batches
+                for found in (subject.quiet_gradient(batch), subject.gradient(noisy, batch))
+            )
         except Exception as error:  # whatever a stranger's step does, the other checks go on
             refused.append(raised(kind.check, error))
         else:
-            usable.append(kind)
+            if finite:
+                usable.append(kind)
+            else:
+                refused.append(CheckResult(check=kind.check, passed=False, diagnosis=NOT_FINITE))
     if not usable:
         raise ValueError("the step takes no batch at all")
     return usable, refused
@@ -84,7 +97,7 @@ def _size(kind: Kind, ratio: Ratio, batch: int, why: str) -> CheckResult:
     """Compare the noise's standard deviation with the stated one, which is 1 here."""
     value = ratio.value
     if not math.isfinite(value):
-        diagnosis = "the noisy gradient is not finite"
+        diagnosis = NOT_FINITE
     elif value < 2 / batch:
         diagnosis = f"noise scaled by the batch size twice ({value:.3g} of its stated size)"
     elif "micro-batch" in kind.check and value > 1.2:

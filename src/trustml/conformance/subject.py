@@ -17,6 +17,8 @@ Gradient: TypeAlias = Any
 """An array, or mappings, sequences and other trees of arrays, of numpy or of a framework."""
 
 OUTLIER = 1e6
+_SAME = 1e-3
+"""Relative difference below which two sums are the same, where that tells two mistakes apart."""
 _TREES = "jax.tree_util"
 
 
@@ -81,7 +83,14 @@ class StepFactory(Protocol):
 
 
 class Subject:
-    """A step factory with data, seen as sums of clipped gradients."""
+    """A step factory with data, seen as sums of clipped gradients.
+
+    Attributes
+    ----------
+    averaged : bool
+        Whether what it gives is taken for a mean over the batch at hand, and the sum behind it is looked at: one
+        mistake then does not hide all else.
+    """
 
     def __init__(self, make_step: StepFactory, inputs: Floats, labels: Ints, settings: StepSettings) -> None:
         self.make_step, self.inputs, self.labels = make_step, inputs, labels
@@ -90,6 +99,7 @@ class Subject:
         self._quiet = make_step(self.settings)
         self._parts: list[tuple[str, int]] = []
         self.coordinates = 0
+        self.averaged = False
 
     @property
     def stated(self) -> float:
@@ -111,11 +121,29 @@ class Subject:
             sizes = {name: part.size for name, part in _arrays_of(found)}
             self._parts = list(zip(sizes, np.cumsum(list(sizes.values())).tolist(), strict=True))
             self.coordinates = self._parts[-1][1]
-        return flat(found)
+        return flat(found) * self._share(len(batch.labels))
+
+    def averages(self) -> bool:
+        """Whether a batch gives the mean of what its examples give one by one: a mean over the batch at hand."""
+        rows = list(range(4))
+        apart = np.mean([self.sum([row]) for row in rows], axis=0)
+        return norm_of(self.sum(rows) - apart) < _SAME * norm_of(apart)
+
+    def _share(self, examples: int) -> float:
+        """Factor from what is given to what a sum over the declared size would be; nobody counts as one."""
+        return max(examples, 1) / self.settings.expected_batch_size if self.averaged else 1.0
 
     def quiet_gradient(self, batch: GivenBatch) -> Vector:
         """Un-noised mean gradient of a batch."""
-        return self.gradient(self._quiet, batch)
+        return self.gradient(self._call, batch)
+
+    def _call(self, inputs: Floats, labels: Ints, micro_batch_size: int, /) -> Gradient:
+        """Call the step without noise; one that raises an exception may be left broken, and is made anew."""
+        try:
+            return self._quiet(inputs, labels, micro_batch_size)
+        except Exception:
+            self._quiet = self.make_step(self.settings)
+            raise
 
     def part_at(self, coordinate: int) -> str:
         """Name of the array in which a coordinate is; empty where the gradient is one array."""
@@ -129,7 +157,7 @@ class Subject:
 
     def total(self, inputs: Floats, labels: Ints, *, micro: int = 0) -> Vector:
         """Un-noised sum over a batch."""
-        return flat(self._quiet(inputs, labels, micro)) * self.settings.expected_batch_size
+        return flat(self._call(inputs, labels, micro)) * self.settings.expected_batch_size * self._share(len(labels))
 
     def other_labels(self, rows: list[int]) -> Ints:
         """Labels of other classes, so that an outlier is far from being learned."""

@@ -88,7 +88,9 @@ def _one_by_one(given: Iterable[Any], folder: Path) -> tuple[tuple[int, ...], np
     with (folder / INPUTS).open("wb") as stream:
         for number, example in enumerate(iter(given)):
             if not isinstance(example, tuple | list) or len(example) not in (2, 3):
-                raise _ShapeError(f"gave {type(example).__name__} as example {number}; yield (input, label)")
+                names = f" of {', '.join(map(str, example))}" if isinstance(example, dict) else ""
+                what = f"{type(example).__name__}{names}"
+                raise _ShapeError(f"gave {what} as example {number}; yield (input, label)")
             values = _numbers(example[0], f"the input of example {number}")
             first = values if first is None else first
             if (values.shape, values.dtype) != (first.shape, first.dtype):

@@ -10,11 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 LARGEST_FILE = 8 * 2**30
 """Bytes after decompression beyond which a file is refused (a small file can hide a very large one)."""
@@ -29,7 +31,6 @@ DAMAGED = (
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., lengths of the name and of the extra field
 _PIECE = 2**24
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def largest_now() -> int:
@@ -94,6 +95,8 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArra
         raise ValueError(f"{member.filename} announces more than it can hold")
     with archive.open(member) as stream:
         read_header(stream, member)
+    import numpy as np
+
     with archive.open(member) as stream:
         array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return array
@@ -106,10 +109,13 @@ def read_header(stream: IO[bytes], member: zipfile.ZipInfo) -> tuple[np.dtype[An
     ------
     DAMAGED
     """
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
+    if version not in readers:
         raise ValueError(f"{member.filename} is of .npy format {version}")
-    shape, fortran, kind = _HEADERS[version](stream)
+    shape, fortran, kind = readers[version](stream)
     if kind.hasobject:
         raise ObjectsError(f"{member.filename} holds Python objects, which are never unpickled")
     if not kind.itemsize:
@@ -140,6 +146,8 @@ def map_member(mapping: mmap.mmap, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
         raise ValueError(f"{member.filename} does not lie where the directory says")
     header = io.BytesIO(mapping[start : start + min(member.file_size, 2**16)])
     kind, shape, fortran, size = read_header(header, member)
+    import numpy as np
+
     if not size:
         return np.zeros(shape, kind)
     array = np.frombuffer(mapping, kind, count=size // kind.itemsize, offset=start + header.tell())

@@ -6,7 +6,7 @@ An owner of -1 marks an example that no client holds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,9 @@ def draw_clients(
         If some client would be left without its fewest examples, or the key gives fewer than two clients.
     """
     if isinstance(partition, NaturalKey):
-        return _by_key(partition, train, test, field)
+        return clients_by_key(
+            partition.columns, minimum=partition.minimum, train=train, test=test, field=f"{field}.columns"
+        )
     count, examples = partition.clients, len(train.labels)
     least = count * (partition.minimum if isinstance(partition, Dirichlet | Quantity) else 1)
     if least > examples:
@@ -167,38 +169,52 @@ def _shards(partition: Shards, labels: Ints, generator: np.random.Generator, fie
     return owners
 
 
-def _by_key(partition: NaturalKey, train: Keyed, test: Keyed, field: str) -> Clients:
-    for column in partition.columns:
+def clients_by_key(
+    columns: Sequence[str], *, minimum: int = 1, train: Keyed, test: Keyed, field: str, of: str = "federation"
+) -> Clients:
+    """Make one client, or user, of each value of a column, or of several together.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    minimum : int
+        Smaller clients are left out.
+    train, test : Keyed
+    field, of : str
+        Path of the columns in the scenario, and what they are to make, for errors.
+
+    Raises
+    ------
+    ScenarioError
+        If the data keeps no such column, or it gives fewer than two clients.
+    """
+    for column in columns:
         if column not in train.keys:
             known = ", ".join(train.keys)
             raise ScenarioError(
-                f"{field}.columns",
+                field,
                 f"{column!r} is no key of the data",
                 fix=f"choose among {known}" if known else f"name it in data.keys, as keys=({column!r},)",
             )
-    values = _joined(partition, train)
+    values = _joined(columns, train)
     names, owners, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    kept = np.flatnonzero(sizes >= partition.minimum)
+    kept = np.flatnonzero(sizes >= minimum)
     if len(kept) < 2:
-        what = (
-            f"one value, {str(names[0])!r}"
-            if len(names) == 1
-            else f"{len(kept)} clients of {partition.minimum} examples"
-        )
+        what = f"one value, {str(names[0])!r}" if len(names) == 1 else f"{len(kept)} clients of {minimum} examples"
         raise ScenarioError(
-            f"{field}.columns",
-            f"{' and '.join(partition.columns)} has {what}: no federation",
+            field,
+            f"{' and '.join(columns)} has {what}: no {of}",
             fix="choose another column" if len(names) == 1 else "use a smaller minimum, or another column",
         )
     number = np.full(len(names), -1, np.int64)
     number[kept] = np.arange(len(kept))
     of_test = {str(name): client for name, client in zip(names[kept], range(len(kept)), strict=True)}
-    held_out = np.array([of_test.get(str(value), -1) for value in _joined(partition, test)], np.int64)
+    held_out = np.array([of_test.get(str(value), -1) for value in _joined(columns, test)], np.int64)
     return Clients(owners=number[owners], held_out=held_out, names=tuple(map(str, names[kept])))
 
 
-def _joined(partition: NaturalKey, examples: Keyed) -> npt.NDArray[np.str_]:
-    parts = [examples.keys[column] for column in partition.columns]
+def _joined(columns: Sequence[str], examples: Keyed) -> npt.NDArray[np.str_]:
+    parts = [examples.keys[column] for column in columns]
     if len(parts) == 1:
         return parts[0]
     # A slash of a value is doubled, so that different rows never read the same.

@@ -37,10 +37,10 @@ def as_text(column: pd.Series) -> npt.NDArray[np.object_]:
     strange = kinds - _TEXT_LIKE
     if strange:
         row = next(row for row, value in enumerate(values) if type(value) in strange)
-        what = "times" if isinstance(values[row], date | time) else f"a {type(values[row]).__name__} a row"
-        raise FaultError(
-            f"holds {what}, such as {str(values[row])[:40]} at row {row}; give numbers or text, or drop it"
-        )
+        times = isinstance(values[row], date | time)
+        what = "times" if times else f"a {type(values[row]).__name__} a row"
+        way = "give numbers or text" + ("" if times else ", yield it from a Module")
+        raise FaultError(f"holds {what}, such as {str(values[row])[:40]} at row {row}; {way}, or drop it")
     try:
         found = [None if v is None else (v.decode() if isinstance(v, bytes) else str(v)).strip() for v in values]
     except UnicodeDecodeError:

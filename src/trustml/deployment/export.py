@@ -146,6 +146,16 @@ def _write_and_ask(
     run_in(folder, "trustml.worker.exporting", environment)
     write_atomic(folder / "questions.npz", encode_arrays(questions))
     run_in(folder, "trustml.worker.deployed", environment)
+    _refuse_unrounded(folder, request)
+
+
+def _refuse_unrounded(folder: Path, request: ExportRequest) -> None:
+    """Refuse a file that would say it is rounded, where its exporter rounded nothing of this network."""
+    if request.quantised and not bool(read_arrays(folder / "answers.npz")["rounded"]):
+        raise UsageError(
+            f"{request.target}: its exporter rounded nothing of this network as {request.quantised}, such as weights "
+            "that are few; choose another way of rounding, or none"
+        )
 
 
 def calibration_of(text: str) -> Calibration | Path:

@@ -100,6 +100,7 @@ TARGETS: dict[str, Target] = {
         runtime="ExecuTorch",
         layout="channels first",
         statement="constant method",
+        quantised=("dynamic", "int8"),
         gradients=False,
         addition="executorch",
     ),

@@ -64,7 +64,7 @@ class Draft:
             names_in(msgspec.structs.replace(self.scenario, model=None)), key=lambda name: (not name.isupper(), name)
         )
         zoo = self.call.partition("(")[0]
-        about = docstring(_ABOUT.format(data=_name_of(self.scenario)), _WIDTH)
+        about = docstring(_ABOUT.format(data=_name_of(self.scenario), where=", ".join(self.scenario.backends)), _WIDTH)
         imports = f"from trustml import {', '.join(names)}"
         if len(imports) > _WIDTH:
             imports = "from trustml import (\n" + "".join(f"    {name},\n" for name in names) + ")"
@@ -72,7 +72,7 @@ class Draft:
 
 
 _ABOUT = (
-    "A first scenario for {data}, made by trustml init: plain, private and federated training in every framework. "
+    "A first scenario for {data}, made by trustml init: plain, private and federated training in {where}. "
     "All of it is yours to change; `trustml run` this file. What was read from the data is listed in "
     "chosen_from_data, as no epsilon covers it: where you know a value from elsewhere, write it here and take its "
     "field off that list."
@@ -238,4 +238,7 @@ def _relative(path: Path, folder: Path) -> str:
 def _name_of(scenario: Scenario) -> str:
     source = scenario.data
     named = source.path if isinstance(source, Table) else getattr(source, "path", getattr(source, "images", ""))
-    return Path(named).name
+    path = Path(named)
+    return (
+        path.parent.name if path.name == "train" and path.parent.name else path.name
+    )  # of a folder with held-out data

@@ -30,6 +30,7 @@ from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
 from trustml.record.starts import earlier_charges, is_void, once
 from trustml.record.store import RunDirectory
+from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 LEDGER = "ledger.jsonl"
@@ -297,7 +298,7 @@ def _drawn(charge: Charge, job: TrainJob) -> NoiseDraw:
     if not charge.noise_source:
         return UNKNOWN
     stock = isinstance(job.regime, DPSGD) and job.regime.engine != "core"
-    source = noise_source(job.backend, users=charge.unit == "user", stock=stock)
+    source = noise_source(job.backend, federated=isinstance(job.regime, FederatedSpec), stock=stock)
     return NoiseDraw(source=source, coordinates=charge.coordinates)
 
 

@@ -40,7 +40,10 @@ _TYPED = (
 _DRAWN_ENDS = 1 / 6
 """Share of an interval's width that its ends may have been off while they were drawn, by a thousand resamples."""
 _DRAWN, _EXACT = "bootstrap over examples", "exact bootstrap over examples"
-_OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
+_OF_PRIVATE_FACTS = {
+    *("epsilon_unamplified", "curve.unamplified"),
+    *("epsilon_of_group: largest user", "epsilon_of_group: median user"),
+}
 _MAY_BE_MISSING: frozenset[Family] = frozenset(
     {"privacy", "membership", "audited", "remembered", "accuracy", "deployed attacks"}
 )
@@ -197,7 +200,7 @@ def statement_checks(evidence: Evidence, found: Recomputed) -> list[Check]:
             f"{name} is {text_of(left.get(name))}, from the ledger {text_of(right.get(name))}"
             for name in sorted(left.keys() | right.keys())
             if not _same(left.get(name), right.get(name))
-            and not (name in _OF_SECRET_BATCHES and not evidence.plans)
+            and not (name in _OF_PRIVATE_FACTS and not evidence.plans)
             and not (name == "epsilon_prv" and right.get(name) is None)
         ]
         message = "; ".join(different[:5]) if different else f"epsilon {text_of(anew[model].epsilon)} from the ledger"
@@ -240,7 +243,9 @@ def _facts(statement: PrivacyStatement) -> dict[str, object]:
             "composed_with",
         )
     }
-    found |= {other.name: other.value for other in statement.comparisons}
+    found |= {
+        f"{other.name}: {other.group}" if other.group else other.name: other.value for other in statement.comparisons
+    }
     found |= {f"assumption: {one.name}": one.status for one in statement.assumptions}
     if statement.curve is not None:
         found |= {f"curve.{name}": getattr(statement.curve, name) for name in statement.curve.__struct_fields__}

@@ -52,6 +52,8 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
         Engines of ``DPSGD`` that leave everything to the library, by name.
     mechanisms : mapping of str to Support
         Correlated noise of ``DPFedAvg``, by the name of its struct; ``DPSGD`` has those that are there.
+    users : Support
+        ``DPSGD`` for users: a trainer that takes their rows together (:attr:`PrivateSettings.rows_of_users`).
     aggregations : bool
         Whether ``FedAvg`` has other ways to aggregate than the mean.
     update_canaries : Support
@@ -65,6 +67,7 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
     federated: Support = _NOT_DONE
     engines: Mapping[str, Support] = msgspec.field(default_factory=dict)
     mechanisms: Mapping[str, Support] = msgspec.field(default_factory=dict)
+    users: Support = Missing(reason="its backend puts no rows of a user together")
     aggregations: bool = False
     update_canaries: Support = Missing(reason="its backend takes no update from outside")
     shadows: Support = Missing(reason="its backend does not train shadow models")
@@ -152,6 +155,9 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     compiled : tuple of str
         Distributions whose versions decide whether a compiled program can be used again; empty where nothing that was
         compiled is kept.
+    preloaded : tuple of str
+        Modules that explanations use and that start no thread when they are imported, so that a process which has
+        imported them can be forked into a worker; empty where it cannot.
     several_devices : bool
         Whether private training deals a batch out over ``execution.devices``.
     grad_sample_modes : bool
@@ -184,6 +190,7 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     devices: str = 'print("device", "cpu", sep="\\t")\n'
     unused_gpu: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
+    preloaded: tuple[str, ...] = ()
     several_devices: bool = False
     grad_sample_modes: bool = False
     regimes: Regimes

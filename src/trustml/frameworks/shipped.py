@@ -19,12 +19,19 @@ _CUDA_11 = (
 """What ``tensorflow[and-cuda]==2.14.1`` names but TensorRT, of which there is no such version for Python 3.11: because
 of it that extra cannot be installed."""
 
+
+def _explaining(backend: str) -> tuple[str, ...]:
+    parts = ("device", "network", "attribution", "gradient_methods", "layer_methods", "perturbation_methods")
+    return tuple(f"{backend}.{part}" for part in parts)
+
+
 # Colours are of Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
 SHIPPED: tuple[BackendEntry, ...] = (
     BackendEntry(
         name="torch",
         title="PyTorch",
         module="trustml.backends.torch",
+        preloaded=_explaining("trustml.backends.torch"),
         packages=("torch", "opacus", "captum"),
         fix="pip install 'trustml[torch]'",
         devices="""
@@ -41,6 +48,7 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
         regimes=Regimes(
             plain=Supported(library="PyTorch"),
             private=Supported(library="Opacus"),
+            users=Supported(library="Opacus"),
             federated=Supported(library="pfl"),
             engines={"stock": Supported(library="Opacus make_private"), "stock_optimizer": _TF_OPTIMIZER},
             mechanisms={
@@ -62,6 +70,7 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
         name="jax",
         title="JAX",
         module="trustml.backends.jax",
+        preloaded=_explaining("trustml.backends.jax"),
         packages=("jax", "jaxlib"),
         fix="pip install 'trustml[jax]'",
         devices="""
@@ -77,6 +86,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
         regimes=Regimes(
             plain=Supported(library="JAX"),
             private=Supported(library="trustml on JAX"),
+            users=Supported(library="trustml on JAX"),
             federated=Supported(library="trustml on JAX"),
             engines={
                 "stock": Missing(
@@ -106,6 +116,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
         name="tensorflow",
         title="TensorFlow",
         module="trustml.backends.tensorflow",
+        preloaded=_explaining("trustml.backends.tensorflow"),
         packages=("tensorflow", "tensorflow_federated", "tf_explain"),
         lock="tensorflow",
         fix="trustml setup tensorflow",
@@ -120,6 +131,7 @@ for d in tf.config.list_physical_devices(): print("device", d.device_type.lower(
         regimes=Regimes(
             plain=Supported(library="Keras"),
             private=Supported(library="TF Privacy"),
+            users=Supported(library="TF Privacy"),
             federated=Supported(library="TensorFlow Federated"),
             engines={
                 "stock": Supported(library="TF Privacy DPModel.fit"),

@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.attributes import column_of, distinct_rows
+from trustml.attacks.populations import draw_populations
 from trustml.data.dataset import Dataset, Examples
 from trustml.data.slices import CODES, NAMES, codes_of_others, slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
-from trustml.errors import ScenarioError
+from trustml.errors import DataError, ScenarioError
 from trustml.launch.canaries import draw_canaries
 from trustml.launch.federation import draw_partition
-from trustml.plan.attack_files import ATTRIBUTES, TRAINING_SLICES
+from trustml.models.tasks import Binary, Classes
+from trustml.plan.attack_files import ATTRIBUTES, TRAINING_SLICES, population_file
 from trustml.plan.attacking import AttackJob
 from trustml.plan.job import CanaryJob, ShadowJob
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.record.store import RunDirectory
+from trustml.scenario.attacks import PropertyInference
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.spec import Scenario
 
@@ -44,13 +47,14 @@ def write_attack_inputs(
     for job in jobs:
         match job:
             case ShadowJob():
-                assert scenario.attacks.membership is not None
-                arrays = draw_members(
-                    job,
-                    dataset,
-                    models=scenario.attacks.membership.shadow_models,
-                    field=f"training.{titles.index(job.regime.title)}",
-                )
+                field = f"training.{titles.index(job.regime.title)}"
+                if job.members == population_file(job.regime.title):
+                    arrays = population_arrays(scenario, dataset)
+                    arrays |= _owners(job, dataset, arrays["members"], field=field)
+                else:
+                    assert scenario.attacks.membership is not None
+                    models = scenario.attacks.membership.shadow_models
+                    arrays = draw_members(job, dataset, models=models, field=field)
                 write_atomic(run.file(job.members), encode_arrays(arrays), private=True)
             case CanaryJob():
                 for name, arrays in draw_canaries(job, dataset, run=run).items():
@@ -114,8 +118,15 @@ def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -
     members = np.zeros((models, everything), bool)
     for row in members:
         row[generator.permutation(everything)[:trained]] = True
+    return {"members": members, **_owners(job, dataset, members, field=field)}
+
+
+def _owners(
+    job: ShadowJob, dataset: Dataset, members: npt.NDArray[np.bool_], *, field: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Deal the rows of each model of a federated regime out over its clients; {} for others."""
     if not isinstance(job.regime, FederatedSpec):
-        return {"members": members}
+        return {}
     inputs = np.concatenate([dataset.train.inputs, dataset.test.inputs])
     labels = np.concatenate([dataset.train.labels, dataset.test.labels])
     keys = {
@@ -134,4 +145,56 @@ def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -
             test_keys=dataset.test_keys,
         )
         owners[number, row] = draw_partition(job.regime, part, seed=job.seed + number, field=field).owners
-    return {"members": members, "owners": owners}
+    return {"owners": owners}
+
+
+def population_arrays(scenario: Scenario, dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Draw the models of property inference (:func:`draw_populations`); {} where none is asked for.
+
+    Raises
+    ------
+    ScenarioError
+        If no row, or every row, has the property, or too few have it.
+    """
+    asked = scenario.attacks.property_inference
+    if asked is None:
+        return {}
+    field = "attacks.property_inference"
+    has = _with_property(asked, dataset, field=field)
+    if not 0 < has.sum() < len(has):
+        raise ScenarioError(field, f"{int(has.sum())} of {len(has)} rows have the property", fix="name another")
+    try:
+        return draw_populations(
+            has,
+            models=asked.shadow_models,
+            shares=asked.shares,
+            rows=len(dataset.train),
+            probes=asked.probes,
+            generator=public_generator(0, Stream.SHADOWS),
+        )
+    except DataError as error:
+        raise ScenarioError(field, str(error), fix="change shares, probes, labels or column") from None
+
+
+def _with_property(asked: PropertyInference, dataset: Dataset, *, field: str) -> npt.NDArray[np.bool_]:
+    """Which training and then held-out rows have the property."""
+    if asked.column:
+        names = dataset.feature_names
+        if len(dataset.input_shape) != 1 or asked.column not in names:
+            near = difflib.get_close_matches(asked.column, names, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else "name a column, or leave it out for labels"
+            raise ScenarioError(f"{field}.column", f"{asked.column!r} is no feature", fix=fix)
+        place = int(np.flatnonzero(np.array(dataset.feature_groups) == names.index(asked.column))[0])
+        values = np.concatenate([dataset.train.inputs[:, place], dataset.test.inputs[:, place]])
+        return np.asarray(values > np.median(values))
+    labels = np.concatenate(
+        [dataset.train.labels.reshape(len(dataset.train), -1), dataset.test.labels.reshape(len(dataset.test), -1)]
+    )
+    if not isinstance(dataset.task, Classes | Binary):
+        raise ScenarioError(field, f"the task is {type(dataset.task).__name__}, without classes", fix="name a column")
+    wanted = asked.labels or tuple(range(max(1, max(dataset.classes, 2) // 2)))
+    if max(wanted) >= max(dataset.classes, 2):
+        raise ScenarioError(
+            f"{field}.labels", f"{max(wanted)} is no class of {dataset.classes}", fix="name classes from 0"
+        )
+    return np.asarray(np.isin(labels[:, 0].astype(np.int64), wanted))

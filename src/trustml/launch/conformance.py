@@ -58,7 +58,8 @@ def check_backends(names: Sequence[BackendName]) -> list[CheckResult]:
 def _agreement(sums: dict[BackendName, dict[str, npt.NDArray[Any]]]) -> list[CheckResult]:
     findings = []
     for one, other in itertools.combinations(sums, 2):
-        for case in dict.fromkeys(key.split("|")[0] for key in sums[one]):
+        cases = [dict.fromkeys(key.split("|")[0] for key in sums[name]) for name in (one, other)]
+        for case in [case for case in cases[0] if case in cases[1]]:  # users are not in every backend
             a, b = (
                 np.concatenate([sums[name][key].ravel() for key in sums[one] if key.startswith(f"{case}|")])
                 for name in (one, other)

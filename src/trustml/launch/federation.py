@@ -1,4 +1,4 @@
-"""Drawing the clients of a federated regime and who takes part in its rounds."""
+"""Drawing the clients of a federated regime and who takes part in its rounds; users that a column names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Dataset, Ints
 from trustml.data.labels import KindsOfExamples, kinds_of
-from trustml.data.partition import Clients, Keyed, draw_clients, label_counts
+from trustml.data.partition import Clients, Keyed, clients_by_key, draw_clients, label_counts
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD
+from trustml.scenario.regimes import DPSGD
 
 
 def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, field: str) -> Clients:
@@ -31,6 +32,24 @@ def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, fiel
         test=Keyed(labels=kinds.test, keys=dataset.test_keys),
         generator=public_generator(seed, Stream.CLIENTS),
         field=f"{field}.partition",
+    )
+
+
+def draw_users(regime: DPSGD, dataset: Dataset, *, field: str) -> Clients:
+    """Tell users apart by the columns that a regime names.
+
+    Raises
+    ------
+    ScenarioError
+        If the data keeps no such column, or there are fewer than two users.
+    """
+    kinds = _kinds(dataset)
+    return clients_by_key(
+        regime.key_columns,
+        train=Keyed(labels=kinds.train, keys=dataset.train_keys),
+        test=Keyed(labels=kinds.test, keys=dataset.test_keys),
+        field=f"{field}.key",
+        of="users",
     )
 
 

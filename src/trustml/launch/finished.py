@@ -143,7 +143,7 @@ class FinishedJobs:
     def _asked(self, job: Job) -> str:
         """What the job asks for, but for limits, which change no result."""
         usual = Execution()
-        same = {name: getattr(usual, name) for name in ("timeout", "memory_limit", "parallel_jobs")}
+        same = {name: getattr(usual, name) for name in ("timeout", "memory_limit", "parallel_jobs", "warm_workers")}
         return hashlib.sha256(encode_job(replace(job, execution=replace(job.execution, **same)))).hexdigest()
 
     def _inputs(self, job: Job) -> list[str]:

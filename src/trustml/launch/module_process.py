@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trustml.launch.environments import Environment
@@ -25,6 +25,7 @@ def run_module(
     timeout: float,
     offline: bool = False,
     variables: Mapping[str, str] | None = None,
+    beside: Sequence[Path] = (),
 ) -> str:
     """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
 
@@ -41,13 +42,15 @@ def run_module(
         Whether it leaves the network first, as it opens what a stranger wrote.
     variables : mapping, optional
         Added to its environment.
+    beside : sequence of Path
+        Packages that it finds beside trustml.
 
     Raises
     ------
     EnvironmentMissingError
         If the environment cannot be used.
     """
-    command = module_command(environment.require(), module, *arguments, offline=offline)
+    command = module_command(environment.require(), module, *arguments, offline=offline, beside=beside)
     with (folder / _LOG).open("wb") as stream:
         process = subprocess.Popen(
             command.arguments,

@@ -6,32 +6,24 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.batches import (
-    BatchPlan,
-    batches_in_turn,
-    first_batches,
-    fixed_batches,
-    make_plan,
-    poisson_batches,
-    shuffled_batches,
-)
+from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.preparation import preparation_notes
 from trustml.data.slices import slice_arrays
-from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.data.token_ids import check_token_ids
-from trustml.launch.attacks import attribute_arrays, write_attack_inputs
+from trustml.launch.attacks import attribute_arrays, population_arrays, write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
-from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
+from trustml.launch.drawn_batches import draw_plan
+from trustml.launch.federation import draw_partition, draw_users, partition_arrays
 from trustml.launch.own_network import look_at_model
 from trustml.launch.shared_data import write_data
 from trustml.launch.starting import Started, started, starting_files
@@ -41,9 +33,9 @@ from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
     ExplainJob,
-    GameJob,
     Job,
     Mechanism,
+    ReconstructionJob,
     ShadowJob,
     TrainJob,
     clients_file,
@@ -126,6 +118,7 @@ def plan_run(scenario: Scenario) -> Planned:
     check_token_ids(scenario.model, dataset)
     slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     attributes = attribute_arrays(scenario, dataset)
+    population_arrays(scenario, dataset)
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
@@ -190,7 +183,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                     preparation=dataset.preparation,
                     notes=(*preparation_notes(dataset.preparation), *explanation_notes(scenario)),
                 ),
-                partitions=_partition_records(partitions),
+                partitions=_partition_records(scenario, partitions),
                 jobs=tuple(_record(job, expansion) for job in expansion.jobs),
                 skips=expansion.skips,
                 warnings=(*planned.warnings, *planned.cohort_warnings),
@@ -206,25 +199,36 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
 
 
 def _draw_partitions(scenario: Scenario, dataset: Dataset) -> dict[tuple[str, int], Clients]:
-    return {
-        (regime.title, seed): draw_partition(regime, dataset, seed=seed, field=f"training.{index}")
-        for index, regime in enumerate(scenario.training)
-        for seed in scenario.seeds
-        if isinstance(regime, FederatedSpec)
-    }
+    found: dict[tuple[str, int], Clients] = {}
+    for index, regime in enumerate(scenario.training):
+        field = f"training.{index}"
+        for seed in scenario.seeds:
+            if isinstance(regime, FederatedSpec):
+                found[regime.title, seed] = draw_partition(regime, dataset, seed=seed, field=field)
+            elif isinstance(regime, DPSGD) and regime.key_columns:
+                found[regime.title, seed] = draw_users(regime, dataset, field=field)
+    return found
 
 
 def _draw_plans(
     scenario: Scenario, dataset: Dataset, partitions: dict[tuple[str, int], Clients]
 ) -> dict[tuple[str, int], dict[str, npt.NDArray[Any]]]:
-    examples = len(dataset.train)
     return {
         (regime.title, seed): draw_plan(
-            _drawn_as(regime, scenario), seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
+            _drawn_as(regime, scenario),
+            seed=seed,
+            examples=_drawn_from(regime, seed, examples=len(dataset.train), partitions=partitions),
+            clients=partitions.get((regime.title, seed)),
         )
         for regime in scenario.training
         for seed in scenario.seeds
     }
+
+
+def _drawn_from(regime: Regime, seed: int, *, examples: int, partitions: dict[tuple[str, int], Clients]) -> int:
+    """Count what batches are drawn from: the users of a regime that is private for them, or all examples."""
+    users = isinstance(regime, DPSGD) and regime.unit == "user"
+    return len(partitions[regime.title, seed].names) if users else examples
 
 
 def _drawn_as(regime: Regime, scenario: Scenario) -> Regime:
@@ -238,7 +242,9 @@ def _drawn_as(regime: Regime, scenario: Scenario) -> Regime:
     return msgspec.structs.replace(private, sampling_seed=private.sampling_seed or 0)
 
 
-def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[PartitionRecord, ...]:
+def _partition_records(scenario: Scenario, partitions: dict[tuple[str, int], Clients]) -> tuple[PartitionRecord, ...]:
+    """Records of federations; how many users a column names is in the ledger of who protects them, and nowhere else."""
+    federated = {regime.title for regime in scenario.training if isinstance(regime, FederatedSpec)}
     return tuple(
         PartitionRecord(
             regime=title,
@@ -248,6 +254,7 @@ def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[Part
             left_out=clients.left_out,
         )
         for (title, seed), clients in partitions.items()
+        if title in federated
     )
 
 
@@ -256,61 +263,6 @@ def write_job(run: RunDirectory, job: Job, *, name: str = "job.json") -> None:
     from trustml.plan.job import encode_job
 
     write_atomic(run.job_folder(job.id) / name, encode_job(job))
-
-
-def draw_plan(
-    regime: Regime, *, seed: int, examples: int, clients: Clients | None = None, attempt: int = 1, done: int = 0
-) -> dict[str, npt.NDArray[Any]]:
-    """Draw the batches of one regime and seed; secret ones from operating-system entropy.
-
-    Batches of a private regime are never those of an earlier attempt, whether they are secret or not.
-    `done` steps of it are in a checkpoint and need none.
-    """
-    match regime:
-        case Plain():
-            plan = shuffled_batches(
-                np.arange(examples),
-                epochs=regime.epochs,
-                batch_size=regime.batch_size,
-                generator=public_generator(seed, Stream.BATCHES),
-            )
-            return {"indices": plan.indices, "offsets": plan.offsets}
-        case DPSGD():
-            fixed = regime.sampling_seed
-            public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.BATCHES)
-            generator = secret_generator() if fixed is None else public
-            plan = _private_plan(regime, examples, generator=generator, done=done)
-            found = {"indices": plan.indices, "offsets": plan.offsets}
-            if regime.augmentation is not None:
-                found["augmentation"] = generator.integers(2**32, size=4)
-            return found
-        case _:
-            assert clients is not None
-            count = len(clients.names)
-            rounds = draw_rounds(regime, clients.owners, clients=count, seed=seed, attempt=attempt)
-            return {**rounds.arrays(), "salt": salt(regime, seed=seed, attempt=attempt)}
-
-
-def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generator, done: int) -> BatchPlan:
-    if regime.engine != "core":
-        return make_plan([])  # the library draws its own
-    steps = regime.total_steps(examples) - done
-    match regime.sampling:
-        case "poisson":
-            rate = regime.batch_size / examples
-            return poisson_batches(examples, steps=steps, sample_rate=rate, generator=generator)
-        case "fixed":
-            return fixed_batches(examples, steps=steps, batch_size=regime.batch_size, generator=generator)
-        case "shuffle":
-            whole = shuffled_batches(
-                np.arange(examples),
-                epochs=-(-steps * regime.batch_size // examples) + 1,
-                batch_size=regime.batch_size,
-                generator=generator,
-            )
-            return first_batches(whole, steps)
-        case "in turn":
-            return batches_in_turn(examples, steps=steps, batch_size=regime.batch_size, generator=generator)
 
 
 def write_plan(run: RunDirectory, name: str, plan: dict[str, npt.NDArray[Any]]) -> None:
@@ -344,8 +296,10 @@ def _mechanisms(
                     )
                 elif isinstance(regime, DPSGD):
                     plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+                    drawn = _drawn_from(regime, seed, examples=examples, partitions=partitions)
+                    users = partitions[regime.title, seed].fingerprint() if regime.unit == "user" else ""
                     found[cell] = (
-                        plan_mechanism(regime, field=field, examples=examples, plan=plan)
+                        plan_mechanism(regime, field=field, examples=drawn, plan=plan, users=users)
                         if regime.engine == "core"
                         else stock_mechanism(regime, backend, field=field, examples=examples)
                     )
@@ -382,19 +336,18 @@ def _write_inputs(run: RunDirectory, planned: Planned) -> dict[str, str]:
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:
     regime, seed, explained = "-", -1, ""
-    kind: JobKind
+    kind = cast(JobKind, type(job).__struct_config__.tag)
     match job:
         case TrainJob():
-            kind, regime, seed = "train", job.regime.title, job.seed
-        case ExplainJob():
+            regime, seed = job.regime.title, job.seed
+        case ExplainJob() | ReconstructionJob():
             subject = next(train for train in expansion.train if train.id == job.subject)
-            kind, regime, seed, explained = "explain", subject.regime.title, subject.seed, subject.id
+            regime, seed = subject.regime.title, subject.seed
+            explained = subject.id if isinstance(job, ExplainJob) else ""
         case ShadowJob():
-            kind, regime = "shadow", job.regime.title
+            regime = job.regime.title
         case CanaryJob():
-            kind, regime, seed = "canary", job.training.regime.title, job.training.seed
-        case GameJob():
-            kind = "game"
+            regime, seed = job.training.regime.title, job.training.seed
     return JobRecord(
         id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job), subject=explained
     )

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import psutil
@@ -41,6 +44,8 @@ class Ended:
     result : WorkerResult or None
     samples : tuple of (float, int, float)
         Seconds since the start, bytes held and processor seconds used, of the process and its children.
+    warm : bool
+        Whether it was forked from a process that had imported its framework.
     """
 
     status: JobStatus
@@ -51,6 +56,7 @@ class Ended:
     stderr_tail: tuple[str, ...]
     result: WorkerResult | None
     samples: tuple[tuple[float, int, float], ...] = ()
+    warm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,47 @@ def held_by(pid: int) -> tuple[int, float]:
     return total, used
 
 
+class WorkerProcess(Protocol):
+    """A process that leads a group, whose end can be seen before anybody else can have its id."""
+
+    pid: int
+    warm: bool
+
+    def has_ended(self) -> bool:
+        """Whether it has ended; its id is still its own."""
+        ...
+
+    def kill_group(self) -> None:
+        """Kill it and all that it started."""
+        ...
+
+    def wait(self) -> int | None:
+        """Wait for its end and give its exit code; None where nobody knows it."""
+        ...
+
+
+class Started:
+    """A worker that was started as a command."""
+
+    warm = False
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process, self.pid = process, process.pid
+
+    def has_ended(self) -> bool:
+        """Look without reaping: as long as the leader is a zombie its group id cannot be anybody else's."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def kill_group(self) -> None:
+        """Kill it and all that it started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end and give its exit code."""
+        return self._process.wait()
+
+
 class Worker:
     """A running worker.
 
@@ -110,6 +157,9 @@ class Worker:
         beside a worker that was left behind.
     logs : Path, optional
         Folder of ``stdout.txt`` and ``stderr.txt``, where it is not the job's.
+    forked : callable, optional
+        Forks it, given descriptors for what it prints and ``variables``, the whole environment; where that gives None
+        it is started.
     """
 
     def __init__(
@@ -121,6 +171,7 @@ class Worker:
         limits: JobLimits,
         lock: int | None = None,
         logs: Path | None = None,
+        forked: Callable[..., WorkerProcess | None] | None = None,
     ) -> None:
         self._folder, self._limits, self._logs = folder, limits, logs or folder
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -128,16 +179,20 @@ class Worker:
             (folder / name).unlink(missing_ok=True)
         held = () if lock is None else (lock,)
         command = module_command(python, "trustml.worker", str(folder), held=held)
+        environment = clean_environment() | variables
         with (self._logs / "stdout.txt").open("wb") as out, (self._logs / "stderr.txt").open("wb") as err:
-            self._process = subprocess.Popen(
-                command.arguments,
-                pass_fds=command.inherited,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=folder,
-                env=clean_environment() | variables,
-                start_new_session=True,
+            child = forked(out.fileno(), err.fileno(), variables=environment) if forked is not None else None
+            self._process = child or Started(
+                subprocess.Popen(
+                    command.arguments,
+                    pass_fds=command.inherited,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    cwd=folder,
+                    env=environment,
+                    start_new_session=True,
+                )
             )
         self._started = time.monotonic()
         self._watched = 0.0
@@ -164,10 +219,7 @@ class Worker:
             self._watch(now - self._started)
             used = time.thread_time() - used
             self._pause = min(_WATCH_SELDOM, max(_WATCH_SECONDS, used / _WATCH_SHARE))
-        # Look without reaping: as long as the leader is a zombie its group id cannot be anybody else's.
-        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return None
-        return self._end()
+        return self._end() if self._process.has_ended() else None
 
     def ask_to_stop(self) -> None:
         """Nothing: `stop` waits for nobody."""
@@ -175,7 +227,7 @@ class Worker:
     def stop(self, status: JobStatus, reason: str) -> Ended:
         """Kill the whole group now."""
         self._stopped = self._stopped or (status, reason)
-        self._kill_group()
+        self._process.kill_group()
         return self._end()
 
     def _watch(self, seconds: float) -> None:
@@ -192,19 +244,13 @@ class Worker:
             self._stopped = ("out-of-memory", f"held more than {limit:g} GiB (execution.memory_limit)")
         else:
             return
-        self._kill_group()
+        self._process.kill_group()
 
     def _held(self) -> tuple[int, float]:
         return held_by(self.pid)
 
-    def _kill_group(self) -> None:
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-
     def _end(self) -> Ended:
-        self._kill_group()
+        self._process.kill_group()
         code = self._process.wait()
         seconds = time.monotonic() - self._started
         result = self._result()
@@ -219,11 +265,17 @@ class Worker:
             stderr_tail=() if status == "ok" else self._stderr_tail(),
             result=result,
             samples=self._samples.taken(),
+            warm=self._process.warm,
         )
 
-    def _classify(self, code: int, result: WorkerResult | None) -> tuple[JobStatus, str]:
+    def _classify(self, code: int | None, result: WorkerResult | None) -> tuple[JobStatus, str]:
         if self._stopped:
             return self._stopped
+        if code is None:
+            return (
+                "error",
+                "the process that the worker was forked from was ended; use `trustml run --resume`",
+            )
         if code < 0:
             name = signal.Signals(-code).name
             hint = "; the system kills so when memory runs out" if name == "SIGKILL" else ""

@@ -13,13 +13,15 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
+from trustml.data.dataset import Ints
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError, RecordError, ScenarioError, UsageError
 from trustml.launch.canaries import redraw_canaries
+from trustml.launch.drawn_batches import draw_plan
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.intact import NEXT_JOB, settle_jobs, spent_by
 from trustml.launch.places.ticket import require_nobody
-from trustml.launch.prepare import draw_plan, write_job, write_plan
+from trustml.launch.prepare import write_job, write_plan
 from trustml.models.native import require_trust
 from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
@@ -176,6 +178,8 @@ def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
         mechanism = next_user_attempt(job.mechanism, spent, job.regime, plan=rounds, allow_overrun=allow_overrun)
     else:
         done = checkpoint_step(run.file(checkpoint_file(job)))
+        if job.regime.unit == "user":
+            _owners(run, job)
         arrays = draw_plan(job.regime, seed=job.seed, examples=job.mechanism.examples, attempt=attempt, done=done)
         plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
         mechanism = next_attempt(
@@ -192,12 +196,19 @@ def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
 
 
 def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:
+    assert isinstance(job.regime, DPFedAvg)
+    owners, count = _owners(run, job)
+    rounds = draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt)
+    return {**rounds.arrays(), "salt": salt(job.regime, seed=job.seed, attempt=attempt)}
+
+
+def _owners(run: RunDirectory, job: TrainJob) -> tuple[Ints, int]:
+    """Read who holds what, the partition that a job protects, and how many clients or users there are."""
     clients = run.arrays(job.clients)
     if not {"names", "owners"} <= clients.keys():
         raise RecordError(f"{run.file(job.clients)}: holds no clients; start a new run")
     count, owners = len(clients["names"]), clients["owners"].astype(np.int64)
-    assert isinstance(job.regime, DPFedAvg) and job.mechanism is not None
+    assert job.mechanism is not None
     if owners_fingerprint(owners) != job.mechanism.users:
         raise RecordError(f"{run.file(job.clients)}: is not the partition that {job.id} protects; start a new run")
-    rounds = draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt)
-    return {**rounds.arrays(), "salt": salt(job.regime, seed=job.seed, attempt=attempt)}
+    return owners, count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,9 +20,11 @@ from trustml.launch.places.contract import Place, Placed, Work
 from trustml.launch.places.table import make_place
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended
+from trustml.launch.warm import WarmWorkers
 from trustml.models.native import TRUST_VARIABLE
 from trustml.plan.attack_files import events_file, logs_folder
-from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
+from trustml.plan.forking import may_be_forked
+from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.record.files import sha256
 from trustml.record.running import EventTail
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
@@ -73,6 +76,21 @@ class JobScheduler:
         self._places: dict[bytes, Place] = {}
         self._compiled = Path()
         self._finished = FinishedJobs(run) if reuse else None
+        self._changed = True
+        self._warm = WarmWorkers()
+        self._forked = self._to_fork()
+
+    def _to_fork(self) -> frozenset[str]:
+        """Jobs that are left and may be forked, where a backend has several: for one alone nothing is gained."""
+        if not all(isinstance(job, TrainJob | ExplainJob) for job in self._jobs.values()):  # models are attacked
+            return frozenset()
+        may = {
+            name: job.backend
+            for name, job in self._jobs.items()
+            if self._records[name].status != "ok" and may_be_forked(job, self._jobs.get(getattr(job, "subject", "")))
+        }
+        often = Counter(may.values())
+        return frozenset(name for name, backend in may.items() if often[backend] > 1)
 
     def execute(self) -> Manifest:
         """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished.
@@ -80,7 +98,7 @@ class JobScheduler:
         No worker outlives this call: whatever is raised in it, a listener's error say, stops them and goes on.
         """
         # Not in the run directory: what lies here is executed, and a run directory may come from anywhere.
-        with folder_of_run() as self._compiled:
+        with folder_of_run() as self._compiled, contextlib.closing(self._warm):
             return self._execute()
 
     def _execute(self) -> Manifest:
@@ -92,7 +110,9 @@ class JobScheduler:
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
         try:
             while waiting or self._running:
-                waiting = self._start_ready(waiting)
+                if self._changed:  # among thousands of jobs looking costs more than a look at what runs
+                    self._changed = False
+                    waiting = self._start_ready(waiting)
                 self._look()
                 time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
@@ -131,7 +151,14 @@ class JobScheduler:
             return
         events = self._run.file(events_file(name))
         events.unlink(missing_ok=True)
-        work = Work(run=self._run, job=job, variables=self._trusted, lock=self._lock, compiled=self._compiled)
+        work = Work(
+            run=self._run,
+            job=job,
+            variables=self._trusted,
+            lock=self._lock,
+            compiled=self._compiled,
+            warm=self._warm if name in self._forked else None,
+        )
         try:
             worker = self._place(job).start(work)
         except (EnvironmentMissingError, UsageError) as error:
@@ -164,6 +191,7 @@ class JobScheduler:
                 self._update(replace(record, node=node, concurrent=shared))
 
     def _look(self) -> None:
+        self._warm.rest()
         self._note_nodes()
         for name, (worker, tail) in list(self._running.items()):
             ended = worker.poll()
@@ -198,6 +226,7 @@ class JobScheduler:
             stderr_tail=ended.stderr_tail,
             result=ended.result,
             artifacts=artifacts,
+            warm=ended.warm,
         )
 
     def _tell_end(self, name: str, ended: Ended) -> None:
@@ -248,6 +277,7 @@ class JobScheduler:
 
     def _update(self, record: JobRecord) -> None:
         self._records[record.id] = record
+        self._changed = True
         self._save(status="running")
 
     def _save(self, *, status: RunStatus) -> None:

@@ -203,7 +203,8 @@ def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) ->
     shared = _shared_rows(link, scenario, dataset, content)
     if shared == "none":
         return _Before()
-    if not link.charges or not isinstance(link.job.regime, DPSGD):
+    composes = isinstance(link.job.regime, DPSGD) and link.job.regime.unit == "example"
+    if not link.charges or not composes:  # those for users are no charges for examples
         return _Before(shared=shared, uncharged=shared)
     tuning = link.manifest.scenario.get("tuning") or {}
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
 from trustml.measures.sweeps import choices
-from trustml.measures.wording import models_of
+from trustml.measures.wording import contribution_of, models_of
 from trustml.models.tasks import DEFAULT_TASK, NextToken, Regression, Task
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
-from trustml.privacy.statement import Assumption, AssumptionStatus
+from trustml.privacy.statement import Assumption, AssumptionStatus, Contribution
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.record.schema import Manifest
 from trustml.record.starts import earlier_charges, holds_keys, start_of, start_title, unpaid_rows
@@ -46,12 +46,8 @@ def assumptions_of(
             status="met",
             why="the architecture has none; BatchNorm is refused",
         )
-        if charges[0].unit == "example"
-        else Assumption(
-            name="clients weigh alike, and the divisor is no secret of theirs",
-            status="met",
-            why="each clipped update counts once; the sum is divided by the declared number of clients",
-        ),
+        if contribution_of(regime) == "example gradient"
+        else _alike(regime),
         Assumption(
             name="clipping and noise are what they are said to be",
             status="not checked",
@@ -77,6 +73,21 @@ def assumptions_of(
             why="it is not: generators are not cryptographic, and the noisy sum is rounded in float32, which attacks "
             "on low bits make use of (docs/privacy_noise.md)",
         ),
+    )
+
+
+def _alike(regime: PrivateRegime) -> Assumption:
+    """Say what makes the sum over users, or clients, move by the clipping norm at the most."""
+    if isinstance(regime, DPFedAvg):
+        return Assumption(
+            name="clients weigh alike, and the divisor is no secret of theirs",
+            status="met",
+            why="each clipped update counts once; the sum is divided by the declared number of clients",
+        )
+    return Assumption(
+        name="a user's rows make one gradient, and no layer mixes users",
+        status="met",
+        why="the mean over a user's rows is clipped as one; no other layer than BatchNorm, which is refused, would mix",
     )
 
 
@@ -111,6 +122,9 @@ def _one_person(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
         key = " and ".join(regime.partition.columns)
         why = f"a client is all training examples of one {key}, protected together"
         return Assumption(name=name, status="not checked", why=why)
+    if regime.unit == "user":
+        why = f"a user is all training examples of one {' and '.join(regime.key_columns)}, protected together"
+        return Assumption(name="one user is one person", status="not checked", why=why)
     return Assumption(
         name="one example is one person",
         status="not checked",
@@ -118,14 +132,21 @@ def _one_person(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     )
 
 
+_WHAT_WHEN: dict[Contribution, tuple[str, str]] = {
+    "example gradient": ("example", "step"),
+    "user gradient": ("user", "step"),
+    "client update": ("client", "round"),
+}
+
+
 def _sampling(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     name = "batches were drawn as the accountant assumes"
     if _is_stock(regime):
         return Assumption(name=name, status="not checked", why="the library drew them itself")
-    what, when = ("client", "round") if charges[0].unit == "user" else ("example", "step")
+    what, when = _WHAT_WHEN[contribution_of(regime)]
     ways = {
         "poisson": f"the core drew every {what} on its own at every {when}",
-        "shuffle": "nothing is assumed but that an example is in one batch an epoch",
+        "shuffle": f"nothing is assumed but that {'an' if what == 'example' else 'a'} {what} is in one batch an epoch",
         "fixed": f"the core drew a fresh subset of fixed size at every {when}",
         "all": "nothing is assumed: every client is in every round",
         "unknown": "nothing is assumed but that an example is in a batch once at the most",
@@ -151,7 +172,8 @@ def secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
 def _delta(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     limit = 1 / charges[0].examples
     met = regime.delta < limit
-    record = "client" if charges[0].unit == "user" else "record"
+    words: dict[Contribution, str] = {"client update": "client", "user gradient": "user"}
+    record = words.get(contribution_of(regime), "record")
     return Assumption(
         name="delta is below 1/n",
         status="met" if met else "not met",

@@ -103,11 +103,13 @@ FORMS: dict[str, NumberForm] = {
     "difference": NumberForm(pattern="{:.1e}"),
     "amount": NumberForm(pattern="{:.4g}"),
     "nats": NumberForm(pattern="{:.2f}"),
+    "decibels": NumberForm(pattern="{:.1f}", unit="dB"),
 }
 _OF_UNIT = {
     "1": "proportion",
     "nats": "nats",
     "bits": "nats",
+    "dB": "decibels",
     "s": "seconds",
     "1/s": "rate",
     "bytes": "mebibytes",

@@ -1,6 +1,6 @@
 """The table of measures, asked by every reader.
 
-A new measure is an entry here, or in `explanation_table` or `performance_table`, and a function that gives its rows.
+A new measure is an entry here, or in a table of one subject beside this, and a function that gives its rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,9 @@ from trustml.measures.deployed_table import DEPLOYED_MEASURES
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.performance_table import PERFORMANCE_MEASURES
+from trustml.measures.privacy_table import PRIVACY_MEASURES
+from trustml.measures.remembered_table import REMEMBERED_MEASURES
 
-_private = partial(
-    Measure,
-    family="privacy",
-    rows=("trustml.measures.privacy:private_rows",),
-    unit="nats",
-    better="lower",
-    kind="upper bound",
-)
 _speed = partial(
     Measure,
     family="speed",
@@ -50,71 +44,11 @@ _membership = partial(
     unit="1",
     better="lower",
 )
-_remembered = partial(
-    Measure,
-    family="remembered",
-    rows=("trustml.measures.remembered:remembered_rows",),
-    unit="bits",
-    better="lower",
-)
+
 
 # Figures of attacks stand in the order of the model card: the strongest, what was audited, then rates.
 MEASURES: dict[str, Measure] = {
-    "epsilon": _private(
-        title="epsilon",
-        meaning="Upper bound on the privacy loss of one model, from all charges in its ledger.",
-        words="epsilon, a proved upper bound",
-        shown=("overview", "audit"),
-        guarantee=True,
-    ),
-    "epsilon_if_poisson": _private(
-        title="epsilon, were it Poisson",
-        meaning="What would hold had every batch been a secret Poisson batch. No claim about what was done.",
-        words="epsilon if batches were secret Poisson ones, an upper bound",
-        shown=("audit",),
-    ),
-    "epsilon_shuffle_lower": _private(
-        title="epsilon if shuffled, at least",
-        meaning="Lower bound (>=) on epsilon had the batches been shuffled epochs (Chua et al., ICML 2024). Never "
-        "the epsilon of anything.",
-        kind="lower bound",
-        words="epsilon if batches are shuffled epochs, a lower bound",
-        shown=("audit",),
-    ),
-    "epsilon_unamplified": _private(
-        title="epsilon, unamplified",
-        meaning="Gaussian mechanism over the most batches that one example really was in: what holds if the batches "
-        "become known.",
-        words="epsilon without amplification by sampling, an upper bound",
-        shown=("audit",),
-    ),
-    "epsilon_rdp": _private(
-        title="epsilon by RDP",
-        meaning="The same charges by Renyi DP: a looser upper bound, as a check from above.",
-        words="epsilon by Rényi accounting",
-        shown=("audit",),
-    ),
-    "epsilon_prv": _private(
-        title="epsilon by PRV",
-        meaning="The same charges by Opacus's PRV accountant, an independent implementation, with its error.",
-        kind="estimate",
-        words="epsilon by the PRV accountant",
-        shown=("audit",),
-    ),
-    "epsilon_single_run": _private(
-        title="epsilon of one run",
-        meaning="Of a run that is the best of a Poisson number of runs: what it would have, had it been the only one. "
-        "No claim: `epsilon` pays for the choice (Papernot and Steinke, ICLR 2022).",
-        words="epsilon had the run been the only one",
-        shown=("audit",),
-        later=True,
-    ),
-    "epsilon_all_releases": _private(
-        title="epsilon, all releases",
-        meaning="Upper bound for all private models of the run together, composed as their batches were shared.",
-        words="epsilon of all released models together, an upper bound",
-        guarantee=True,
-    ),
+    **PRIVACY_MEASURES,
     **PERFORMANCE_MEASURES,
     **EXPLANATION_MEASURES,
     "step_time_median": _speed(
@@ -338,37 +272,7 @@ MEASURES: dict[str, Measure] = {
         words="advantage, TPR minus FPR at a threshold chosen elsewhere (guessing: 0)",
         label="advantage",
     ),
-    "canary_exposure": _remembered(
-        title="exposure",
-        meaning="Exposure of canary sequences of random tokens that were trained on: log2 of the number of sequences "
-        "over the rank of their loss among 999 others (Carlini et al., USENIX Security 2019), mean; t-interval over "
-        "canaries and those others, without an upper end where ranks cannot tell it. Canaries "
-        "that a coin left out are the control: 1.44 where nothing is remembered.",
-        shown=("remembered", "audit"),
-    ),
-    "canary_exposure_largest": _remembered(
-        title="largest exposure",
-        meaning="Largest exposure of a canary sequence by a skew-normal law of the others' losses, where it fits "
-        "(Carlini et al. 2019), beside that of the canaries that were left out.",
-        shown=("remembered", "audit"),
-    ),
-    "extraction_rate": _remembered(
-        unit="1",
-        title="extracted",
-        meaning="Share of training texts that a model, always by its likeliest token, goes on with word for word "
-        "(Carlini et al., ICLR 2023); Clopper-Pearson 95 % interval; beside that of held-out texts, the control. "
-        "Copies count once, and texts that are in both sets are left out.",
-        shown=("remembered", "audit"),
-    ),
-    "attribute_inference_rate": _remembered(
-        unit="1",
-        title="guessed column",
-        meaning="Share of training rows whose value of a column is guessed by whoever has the model, the rest of the "
-        "row and its label: the value under which the label is likeliest, weighed by held-out rows (Fredrikson et al., "
-        "USENIX Security 2014; Yeom et al., CSF 2018); Clopper-Pearson 95 % interval. Beside it that of held-out rows, "
-        "the control, and beside what trees impute of the same rows without it. Numbers are guessed by intervals.",
-        shown=("remembered", "audit"),
-    ),
+    **REMEMBERED_MEASURES,
     **DEPLOYED_MEASURES,
 }
 """By name, in the order in which tables, cards and pages list them."""

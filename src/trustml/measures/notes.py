@@ -14,6 +14,7 @@ import numpy as np
 
 from trustml.measures.row import About, IntervalKind, PairKind, Row, Verdict
 from trustml.measures.wording import models_of, sampling_words
+from trustml.privacy.statement import Contribution
 
 _Words: TypeAlias = str | Callable[[dict[str, Any]], str]
 
@@ -36,6 +37,8 @@ _PAIRS: dict[PairKind, str] = {
 _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
     "t over canaries": "t over canaries {percent} %",
+    "t over updates": "t over updates {percent} %",
+    "t over rows": "t over rows {percent} %",
     "t over canaries and sequences": "t over canaries and sequences {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
@@ -122,6 +125,7 @@ REST: dict[str, _Words] = {
     "call": "{call}",
     "compiled_before": "save what was compiled before: {compiled_before} programs were at hand and {compiled_anew} "
     "compiled anew",
+    "warm": "by a worker that was forked with its framework imported",
     "counted": "{counted}",
     "clients_tested": "{clients_tested} of {clients} clients have held-out examples, {examples_each} each in the "
     "median",
@@ -163,6 +167,16 @@ REST: dict[str, _Words] = {
     "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
     "imputed": "{imputed:.3g} imputed without the model, {commonest:.3g} by the commonest of {values} values",
     "guessed_at_most": "at most {guessed_at_most:.3g} by its epsilon, were {guessed_without:.3g} the best without it",
+    "round_at_most": "at most {round_at_most:.3g} by the noise of one round that the client is in, exactly",
+    "exchanged": "{untrained_value:.3g} where shares of the {exchanged} models to learn from are exchanged at random",
+    "rows_of_models": "models of {rows_of_models} rows, asked {probes} others",
+    "among": "among {among} rows of its label, updates of {rows_each} rows",
+    "moved": "{moved} updates moved a weight",
+    "trusted": "before noise comes to it: the guarantee trusts whoever sees it",
+    "likeness": "correlation {likeness:.3g} with the row, {control_likeness:.3g} with one that nobody trained on",
+    "nearest_other": "{untrained_value:.3g} dB by the nearest of {nearest_other} other rows",
+    "of_other_classes": "{of_other_classes:.3g} of held-out rows with what was made of another class, "
+    "{of_class_means:.3g} with the mean of their class",
     "sequences": "among {sequences} other sequences of random tokens",
     "most_bits": "at most {most_bits:.2f}",
     "open_above": "no upper end: ranks tell no more than that it is at least the lower one",
@@ -229,7 +243,12 @@ SILENT = frozenset(
             "feature",
             "p_of",
             "never_came",
+            "rows_each",
+            "control_likeness",
+            "of_class_means",
+            "probes",
             "without_gradient",
+            "contribution",
         ),
     }
 )
@@ -286,13 +305,19 @@ def _bound_words(about: About) -> str:
     return "a lower bound (>=)" + (f" at {about.confidence:.0%} confidence" if about.confidence is not None else "")
 
 
+def _contribution(about: About) -> Contribution:
+    if about.privacy_unit != "user":
+        return "example gradient"
+    return "user gradient" if about.facts.get("contribution") == "user gradient" else "client update"
+
+
 def _privacy_words(about: About) -> list[str]:
     facts = about.facts
     sampling = str(facts.get("samplings", ""))
     if not sampling and about.sampling and about.sampling != "several":
         sampling = sampling_words(
             about.sampling,
-            unit=about.privacy_unit or "example",
+            contribution=_contribution(about),
             secret=bool(facts.get("secret_sampling", False)),
             most=int(facts.get("largest_participation", 0)),
         )

@@ -17,7 +17,7 @@ from trustml.measures.wording import sampling_text
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
-from trustml.privacy.statement import Comparison, PrivacyStatement
+from trustml.privacy.statement import Comparison, PrivacyStatement, contributed
 from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
@@ -111,8 +111,9 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
     rows = [evidence.row("epsilon", value, record=record, subject="ledger", n=statement.steps, about=about)]
     for other in statement.comparisons:
         about = _of_comparison(statement, other)
+        subject = f"all rows of the {other.group}" if other.group else "ledger"
         rows.append(
-            evidence.row(other.name, other.value, record=record, subject="ledger", n=statement.steps, about=about)
+            evidence.row(other.name, other.value, record=record, subject=subject, n=statement.steps, about=about)
         )
     return rows
 
@@ -123,6 +124,7 @@ def _of_statement(statement: PrivacyStatement) -> About:
         facts["largest_participation"] = statement.largest_participation
     if statement.accounted_by:
         facts["accounted_by"] = statement.accounted_by
+    facts |= _contribution(statement)
     return About(
         delta=statement.delta,
         privacy_unit=statement.unit_of_privacy,
@@ -133,8 +135,13 @@ def _of_statement(statement: PrivacyStatement) -> About:
     )
 
 
+def _contribution(statement: PrivacyStatement) -> Facts:
+    """Users in batches are said; those of a federation are what a unit of users is without a word."""
+    return {"contribution": statement.contribution} if statement.contribution == "user gradient" else {}
+
+
 def _of_comparison(statement: PrivacyStatement, other: Comparison) -> About:
-    facts: Facts = {"bound": other.bound, "secret_sampling": other.secret_sampling}
+    facts: Facts = {"bound": other.bound, "secret_sampling": other.secret_sampling, **_contribution(statement)}
     if not other.secret_sampling:
         facts["largest_participation"] = statement.largest_participation
     verdict: Verdict = ""
@@ -171,7 +178,7 @@ def _all_releases(
     drawn = {charge.sampling for charges, _ in group for charge in charges}
     facts: Facts = {
         "private_models": len(group),
-        "samplings": " / ".join(dict.fromkeys(sampling_text(charges) for charges, _ in group)),
+        "samplings": " / ".join(dict.fromkeys(sampling_text(charges, contributed(one)) for charges, one in group)),
         "secret_sampling": all(charge.secret_sampling for charges, _ in group for charge in charges),
         "accounted_by": epsilon.by,
     }

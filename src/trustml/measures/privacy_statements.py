@@ -14,10 +14,12 @@ from trustml.data.batches import BatchPlan, participation
 from trustml.data.clients import read_federated_plan, rounds_visited
 from trustml.measures.assumptions import assumptions_of
 from trustml.measures.evidence import Evidence
+from trustml.measures.group_privacy import of_groups
 from trustml.measures.releases import not_covered, releases_of
 from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
     clipping_text,
+    contribution_of,
     mechanism_text,
     noise_source_text,
     released_text,
@@ -43,6 +45,7 @@ from trustml.record.choices import composed_runs
 from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
 from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
+from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 from trustml.scenario.trained_part import trained_part
 
@@ -100,7 +103,7 @@ def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | 
             total += charge.participation
             continue
         arrays = read_arrays(plans[charge.plan])
-        if charge.unit == "user":
+        if "visits" in arrays:
             rounds = read_federated_plan(arrays)
             total += rounds_visited(rounds, len(total), first=charge.first_step, end=charge.end_step)
             continue
@@ -155,11 +158,11 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         unit_of_privacy=first.unit,
         neighboring_relation=epsilon.relation,
         accountant=epsilon.accountant,
-        mechanism=mechanism_text(first),
+        mechanism=mechanism_text(first, regime),
         clipping=clipping_text(regime),
         clipping_norm=first.clipping_norm,
         noise_multiplier=joint,
-        sampling=sampling_text(charges),
+        sampling=sampling_text(charges, contribution_of(regime)),
         sample_rate=first.sample_rate,
         expected_batch_size=first.batch_size,
         steps=sum(charge.steps for charge in charges),
@@ -172,6 +175,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         comparisons=(
             *([] if runs is None else [_of_one_run(evidence, charged, secret=secret)]),
             *_comparisons(evidence, charged, epsilon, prv),
+            *of_groups(evidence, job, regime, charges, why_none=_why_no_group(evidence, charged)),
         ),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(releases),
@@ -183,6 +187,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         trained=_trained(evidence, job),
         curve=None if correlated or charged.void else _curve(charged, most=drawn_participation(evidence, charges)),
         composed_with=composed_with(evidence.manifest, regime),
+        contribution=contribution_of(regime),
     )
 
 
@@ -192,7 +197,7 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
     by_rdp = epsilon_rdp([charged.all], delta=delta)
     if charges[0].noise != "independent":
-        steps = "rounds" if charges[0].unit == "user" else "steps"
+        steps = "rounds" if isinstance(charged.regime, DPFedAvg) else "steps"
         note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
         found = [_comparison("epsilon_rdp", by_rdp, note, drawn=drawn, secret=secret)]
         return [_voided(one) for one in found] if charged.void else found
@@ -207,6 +212,17 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
     second = _second_opinion(prv, epsilon)
     found.append(msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret))
     return [_voided(one) for one in found] if charged.void else found
+
+
+def _why_no_group(evidence: Evidence, charged: Charged) -> str:
+    """Say why nothing is proved of several examples together; empty where something is."""
+    if charged.void:
+        return _VOID
+    if charged.before:
+        return "how many rows of a user its start was trained on is not told"
+    if tuned_runs(evidence.manifest) is not None:
+        return "nothing is proved of a group where a run was chosen among others"
+    return ""
 
 
 def _if_shuffled(charged: Charged) -> Comparison:

@@ -103,8 +103,10 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
 
 def _of_attacks(evidence: Evidence) -> list[Release]:
     attacks = evidence.manifest.scenario.get("attacks", {})
-    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes"))
-    if not tried and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
+    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes", "property_inference"))
+    if not tried and not any(
+        record.kind in ("shadow", "canary", "reconstruction") for record in evidence.manifest.jobs
+    ):
         return []
     why = (
         "ROC curves as counts, AUC, training accuracy, audited epsilon: they follow the training examples. Shadow "
@@ -194,4 +196,10 @@ def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Cha
         who = "held-out examples of the same clients, " if natural else ""
         why = f"{who}accuracy over clients and the share of what each holds"
         found.append(Release(name="measures of the clients", coverage="not covered", why=why))
+    elif regime.unit == "example" and regime.key_columns:
+        why = f"the most rows that one {' and '.join(regime.key_columns)} has, and the median, behind epsilon_of_group"
+        found.append(Release(name="rows of users", coverage="not covered", why=why))
+    elif regime.unit == "user":
+        why = "a fingerprint of whose each training example is, and the number of users"
+        found.append(Release(name="partition of the clients", coverage="not covered", why=why))
     return found

@@ -14,12 +14,11 @@ from trustml.attacks.extraction import Extracted, extracted
 from trustml.errors import DataError
 from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
+from trustml.measures.guessing import guessed_at_most
 from trustml.measures.notes import absent
-from trustml.measures.privacy import privacy_statements
 from trustml.measures.resampling import draws_as_before
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
-from trustml.privacy.reconstruction import most_guessed
 from trustml.record.schema import JobRecord
 from trustml.scenario.attacks import SEQUENCES, AttributeInference, Extraction
 from trustml.scenario.read import from_plain
@@ -224,11 +223,8 @@ def _without_the_model(evidence: Evidence, record: JobRecord, found: Guessed) ->
     imputed, others = found.imputed, found.others
     assert imputed.value is not None and imputed.high is not None and others.high is not None
     facts: Facts = {"imputed": imputed.value, "commonest": found.commonest, "values": found.values}
-    for stated in evidence.once(privacy_statements):
-        if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
-            chance = max(imputed.high, others.high, found.commonest)
-            facts["guessed_without"] = chance
-            facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
+    chance = max(imputed.high, others.high, found.commonest)
+    facts |= guessed_at_most(evidence, record, unit="example", chance=chance)
     return facts
 
 

@@ -192,6 +192,8 @@ def _by_score(scores: Doubles, positive: npt.NDArray[np.bool_]) -> Callable[[Dou
     def split(weights: Doubles) -> tuple[Doubles, Doubles]:
         own = weights[:, order]
         hits, misses = own * there, own * (1.0 - there)
+        if len(starts) == len(order):  # no two scores are equal
+            return hits, misses
         return np.add.reduceat(hits, starts, axis=1), np.add.reduceat(misses, starts, axis=1)
 
     return split

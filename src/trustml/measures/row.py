@@ -56,6 +56,8 @@ IntervalKind: TypeAlias = Literal[
     "simulated audits",
     "t over canaries",
     "t over canaries and sequences",
+    "t over updates",
+    "t over rows",
 ]
 """How `low` and `high` were made."""
 
@@ -133,7 +135,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         Examples, steps or models behind the value.
     note : str
         The columns below in words (:func:`trustml.measures.notes.note_of`): for readers, nothing is decided by it.
-    kind : {"", "train", "explain", "shadow", "canary", "game"}
+    kind : {"", "train", "explain", "shadow", "canary", "game", "reconstruction"}
         Of the job.
     model : str
         Train job of the model that is measured; empty where it is not one of those.

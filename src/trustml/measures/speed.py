@@ -165,6 +165,8 @@ def _device(evidence: Evidence, record: JobRecord) -> Facts:
     found: Facts = {"device": (record.result.device if record.result else "") or "unknown device"}
     if record.concurrent:
         found["beside"] = True
+    if record.warm:
+        found["warm"] = True
     if record.reused_from:
         found["reused_from"] = record.reused_from
     if record.node is not None:

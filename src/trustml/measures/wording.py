@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trustml.frameworks.table import entry_of, is_known
 from trustml.plan.job import TrainJob
-from trustml.privacy.ledger import Charge, Drawn, PrivacyUnit
+from trustml.privacy.ledger import Charge, Drawn
+from trustml.privacy.statement import Contribution
 from trustml.privacy.tails import NoiseSource
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.federated import DPFedAvg
@@ -28,44 +30,72 @@ _CORRELATED = {
 }
 
 
-def mechanism_text(first: Charge) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """How the parts of a mechanism are called."""
+
+    step: str
+    parts: str
+    one: str
+    counted: str
+    drawn: str
+
+
+_WORDS: dict[Contribution, _Words] = {
+    "example gradient": _Words(
+        step="step", parts="per-example gradients", one="an example", counted="examples", drawn=""
+    ),
+    "user gradient": _Words(
+        step="step", parts="per-user gradients", one="a user", counted="users", drawn=" (batches of users)"
+    ),
+    "client update": _Words(
+        step="round", parts="client updates", one="a client", counted="clients", drawn=" (cohorts of clients)"
+    ),
+}
+
+
+def contribution_of(regime: PrivateRegime) -> Contribution:
+    """Say what is clipped and added up."""
+    if isinstance(regime, DPFedAvg):
+        return "client update"
+    return "user gradient" if regime.unit == "user" else "example gradient"
+
+
+def mechanism_text(first: Charge, regime: PrivateRegime) -> str:
     """What noise is added to."""
+    words = _WORDS[contribution_of(regime)]
     if first.noise != "independent":
-        users = first.unit == "user"
-        steps, parts = ("rounds", "client updates") if users else ("steps", "per-example gradients")
-        return _CORRELATED[first.noise].format(steps=steps, parts=parts, one="a client" if users else "an example")
-    if first.unit == "user":
-        count = " and on the count of unclipped clients" if first.quantile_noise_multiplier else ""
-        return f"Gaussian noise on the sum of clipped client updates, at every round{count}"
-    count = " and on the count of unclipped examples" if first.quantile_noise_multiplier else ""
-    return f"Gaussian noise on the sum of clipped per-example gradients, at every step{count}"
+        return _CORRELATED[first.noise].format(steps=f"{words.step}s", parts=words.parts, one=words.one)
+    count = f" and on the count of unclipped {words.counted}" if first.quantile_noise_multiplier else ""
+    return f"Gaussian noise on the sum of clipped {words.parts}, at every {words.step}{count}"
 
 
-def sampling_text(charges: Sequence[Charge]) -> str:
+def sampling_text(charges: Sequence[Charge], contribution: Contribution) -> str:
     """How batches or cohorts are drawn, and whether that amplifies."""
     return sampling_words(
         charges[0].sampling,
-        unit=charges[0].unit,
+        contribution=contribution,
         secret=all(charge.secret_sampling for charge in charges),
         most=max(charge.largest_participation for charge in charges),
     )
 
 
-def sampling_words(sampling: Drawn, *, unit: PrivacyUnit, secret: bool, most: int) -> str:
+def sampling_words(sampling: Drawn, *, contribution: Contribution, secret: bool, most: int) -> str:
     """Put a way of drawing into words; `most` is the largest participation, where the draws are not secret."""
+    clients = contribution == "client update"
     if sampling == "shuffle":
         return "shuffled epochs, no amplification claimed"
     if sampling == "all":
-        what = "all clients in every round" if unit == "user" else "all examples in every batch"
+        what = "all clients in every round" if clients else "all examples in every batch"
         return f"{what}, so no amplification"
     if sampling == "unknown":
         return "unknown: somebody else's loader, so no amplification"
     if sampling == "in turn":
-        what = "clients" if unit == "user" else "batches in one order,"
+        what = "clients" if clients else "batches in one order,"
         return f"{what} in turn, no amplification claimed"
     if secret:
         what = "Poisson, secret" if sampling == "poisson" else "fixed size without replacement, secret"
-        return f"{what} (cohorts of clients)" if unit == "user" else what
+        return what + _WORDS[contribution].drawn
     return f"{sampling}, not secret, so no amplification (largest participation {most})"
 
 
@@ -78,7 +108,8 @@ def clipping_text(regime: PrivateRegime) -> str:
         case Adaptive(quantile=quantile):
             return f"adaptive (quantile {quantile:g} of the {what} norms, its noise charged), from"
         case _:
-            return "flat, per client update" if isinstance(regime, DPFedAvg) else "flat, per example"
+            one = {"client update": "client update", "user gradient": "user", "example gradient": "example"}
+            return f"flat, per {one[contribution_of(regime)]}"
 
 
 def released_text(regime: PrivateRegime) -> str:

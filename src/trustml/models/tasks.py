@@ -122,16 +122,26 @@ _LATER: dict[str, Any] = {
     "attributes": None,
     "attribute_values": "",
     "attributed": "",
+    "gradient_inversion": None,
+    "model_inversion": None,
+    "property_inference": None,
     "rows": [],
     "trainable": [],
     "from_seed": False,
     "classes": [],
     "devices": 0,
     "place": {"kind": "local"},
+    "warm_workers": True,
     "resources": {},
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
-_LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None, ("SmoothGrad", "relative"): False}
+_LATER_OF_KIND: dict[tuple[str, str], Any] = {
+    ("Plain", "augmentation"): None,
+    ("SmoothGrad", "relative"): False,
+    ("DPSGD", "unit"): "example",
+    ("DPSGD", "key"): [],
+    ("DPSGD", "rows_per_user"): 8,
+}
 """The same of one kind of struct alone, where others had the field before."""
 
 

@@ -28,6 +28,16 @@ def game_id(backend: str, number: int) -> str:
     return f"game.{backend}.{number}"
 
 
+def reconstruction_id(backend: str, train: str) -> str:
+    """Identifier of a job that makes rows again, such as ``reconstruction.jax.of.torch.FedAvg.s0``."""
+    return f"reconstruction.{backend}.of.{train.removeprefix('train.')}"
+
+
+def population_id(backend: str, regime: str) -> str:
+    """Identifier of the shadow models of populations, such as ``population.jax.Plain``."""
+    return f"population.{backend}.{regime}"
+
+
 def scores_file(train: str) -> str:
     """File of the logits of a model's own training examples: private."""
     return f"private/scores/{train}.npz"
@@ -52,6 +62,11 @@ def attributed_file(train: str) -> str:
 def attack_file(job_id: str) -> str:
     """File of what an attacking job saw: private."""
     return f"private/attacks/{job_id}.npz"
+
+
+def population_file(regime: str) -> str:
+    """File of who is in which model of a population, and which share has the property: private."""
+    return f"private/attacks/population.{regime}.npz"
 
 
 def members_file(regime: str) -> str:

@@ -9,8 +9,18 @@ from msgspec.structs import replace
 from trustml.frameworks.entry import Missing, Supported
 from trustml.frameworks.shipped import SHIPPED
 from trustml.frameworks.table import entry_of
-from trustml.plan.attack_files import attack_file, canary_id, game_id, members_file, shadow_id
-from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
+from trustml.models.native import native_of
+from trustml.plan.attack_files import (
+    attack_file,
+    canary_id,
+    game_id,
+    members_file,
+    population_file,
+    population_id,
+    reconstruction_id,
+    shadow_id,
+)
+from trustml.plan.job import CanaryJob, GameJob, ReconstructionJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
 from trustml.scenario.attacks import SEQUENCES, Canaries
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
@@ -18,7 +28,7 @@ from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
-AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob
+AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob | ReconstructionJob
 
 SHADOW_BACKEND: BackendName = next(entry.name for entry in SHIPPED if isinstance(entry.regimes.shadows, Supported))
 """Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
@@ -28,7 +38,10 @@ def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[
     """List the attacking jobs of a scenario, and what cannot be attacked so, with the reason."""
     shadows, skips = _shadow_jobs(scenario, train)
     canaries, unfit = _canary_jobs(scenario, train)
-    return (*shadows, *canaries, *_game_jobs(scenario, train)), skips + unfit
+    populations, unlike = _population_jobs(scenario, train)
+    again, odd = _reconstruction_jobs(scenario, train)
+    jobs: list[AttackJob] = [*shadows, *canaries, *_game_jobs(scenario, train), *populations, *again]
+    return tuple(jobs), [*skips, *unfit, *unlike, *odd]
 
 
 def why_no_shadows(regime: Regime) -> str:
@@ -42,6 +55,8 @@ def why_no_shadows(regime: Regime) -> str:
             pass
         case FederatedSpec():
             return ""
+        case DPSGD(unit="user"):
+            return "shadow models are trained on examples, and this regime puts the rows of a user together"
         case DPSGD(engine="core", augmentation=None, ema_decay=None, trainable=(), mechanism=IndependentNoise()):
             return ""
     return (
@@ -66,6 +81,8 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     else:
         if not isinstance(regime, DPSGD) or regime.engine != "core":
             return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+        if regime.unit == "user":
+            return f"{canaries.kind} canaries are examples, and this regime puts the rows of a user together"
         if not isinstance(regime.mechanism, IndependentNoise):
             return f"{canaries.kind} canaries are weighed step by step, which needs independent noise"
         drawn_whole = regime.sampling == "fixed"
@@ -82,16 +99,34 @@ def unattacked(job: TrainJob) -> TrainJob:
 
 def _shadow_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ShadowJob], list[Skip]]:
     membership = scenario.attacks.membership
+    if membership is None or membership.shadow_models == 0:
+        return [], []
+    return _many_models(scenario, train, seed=membership.shadow_seed, what="shadow models")
+
+
+def _population_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ShadowJob], list[Skip]]:
+    if scenario.attacks.property_inference is None:
+        return [], []
+    jobs, skips = _many_models(scenario, train, seed=0, what="populations")
+    named = [
+        replace(job, id=name, members=population_file(job.regime.title), output=attack_file(name))
+        for job in jobs
+        for name in [population_id(job.backend, job.regime.title)]
+    ]
+    return named, skips
+
+
+def _many_models(
+    scenario: Scenario, train: tuple[TrainJob, ...], *, seed: int, what: str
+) -> tuple[list[ShadowJob], list[Skip]]:
     jobs: list[ShadowJob] = []
     skips: list[Skip] = []
-    if membership is None or membership.shadow_models == 0:
-        return jobs, skips
     for regime in scenario.training:
         trained = [job for job in train if job.regime.title == regime.title]
         if not trained:
             continue
         if reason := why_no_shadows(regime):
-            skips.append(Skip(backend=SHADOW_BACKEND, method=f"shadow models of {regime.title}", reason=reason))
+            skips.append(Skip(backend=SHADOW_BACKEND, method=f"{what} of {regime.title}", reason=reason))
             continue
         name, like = shadow_id(SHADOW_BACKEND, regime.title), trained[0]
         jobs.append(
@@ -104,7 +139,7 @@ def _shadow_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
                 task=like.task,
                 regime=regime,
                 mechanism=like.mechanism,
-                seed=membership.shadow_seed,
+                seed=seed,
                 data=like.data,
                 members=members_file(regime.title),
                 output=attack_file(name),
@@ -167,3 +202,42 @@ def _game_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> list[GameJob]
                 )
             )
     return jobs
+
+
+def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ReconstructionJob], list[Skip]]:
+    """Attack the first seed of every model, in the backend that differentiates gradients: weights are canonical."""
+    gradients, inversion = scenario.attacks.gradient_inversion, scenario.attacks.model_inversion
+    jobs: list[ReconstructionJob] = []
+    if gradients is None and inversion is None:
+        return jobs, []
+    if native_of(scenario.model) is not None:
+        reason = f"{SHADOW_BACKEND} makes rows again from weights, and this model is another framework's own code"
+        return jobs, [Skip(backend=SHADOW_BACKEND, method="reconstruction", reason=reason)]
+    for job in train:
+        own = gradients if isinstance(job.regime, FederatedSpec) else None  # a key divides rows of DPSGD too
+        if job.seed != scenario.seeds[0] or (own is None and inversion is None):
+            continue
+        name, mechanism, regime = reconstruction_id(SHADOW_BACKEND, job.id), job.mechanism, job.regime
+        fresh = isinstance(regime, DPFedAvg) and isinstance(regime.mechanism, IndependentNoise)
+        jobs.append(
+            ReconstructionJob(
+                id=name,
+                backend=SHADOW_BACKEND,
+                model=job.model,
+                input_shape=job.input_shape,
+                execution=job.execution,
+                task=job.task,
+                subject=job.id,
+                regime=regime,
+                noise_multiplier=mechanism.noise_multiplier if mechanism is not None and fresh else 0.0,
+                initial_weights=job.initial_weights,
+                weights=f"jobs/{job.id}/weights.safetensors",
+                data=job.data,
+                data_fingerprint=job.data_fingerprint,
+                clients=job.clients if own is not None else "",
+                gradients=own,
+                inversion=inversion,
+                output=attack_file(name),
+            )
+        )
+    return jobs, []

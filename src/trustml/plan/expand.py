@@ -75,6 +75,11 @@ def draws_weights(scenario: Scenario, regime: Regime) -> bool:
     return bool(scenario.start) and isinstance(regime, Plain | DPSGD) and regime.from_seed
 
 
+def _is_divided(regime: Regime) -> bool:
+    """Whether who holds what is written down: of clients, or of users that a column names."""
+    return isinstance(regime, FederatedSpec) or (isinstance(regime, DPSGD) and bool(regime.key_columns))
+
+
 def expand(
     scenario: Scenario,
     *,
@@ -119,7 +124,7 @@ def expand(
                         plan=plan_file(regime.title, seed),
                         data_fingerprint=files.data_fingerprint,
                         mechanism=mechanisms.get((regime.title, seed, backend)),
-                        clients=clients_file(regime.title, seed) if isinstance(regime, FederatedSpec) else "",
+                        clients=clients_file(regime.title, seed) if _is_divided(regime) else "",
                         scores=scores_file(name) if scored else "",
                         extraction=scenario.attacks.extraction,
                         extracted=extracted_file(name) if scenario.attacks.extraction is not None else "",
@@ -187,8 +192,8 @@ def _explain_jobs(
 
 def is_reference(scenario: Scenario, job: TrainJob) -> bool:
     """Whether a job trains the reference: the first backend's first plain model, of every seed."""
-    plain = [regime.title for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control]
-    wanted = plain[0] if plain else scenario.training[0].title
+    plain = (regime for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control)
+    wanted = next(plain, scenario.training[0]).title  # asked of each job: not of all regimes each time
     own = native_of(scenario.model)
     return job.backend == (own.backend if own else scenario.backends[0]) and job.regime.title == wanted
 

@@ -14,7 +14,7 @@ import msgspec
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Quantity, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
-from trustml.scenario.attacks import AttributeInference, Canaries, Extraction, Game
+from trustml.scenario.attacks import AttributeInference, Canaries, Extraction, Game, GradientInversion, ModelInversion
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
@@ -48,7 +48,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     steps_per_charge : int
         Steps that one line of the ledger pays for in advance.
     unit : {"example", "user"}
-        For users a step is a round, an example a client, and a batch a cohort.
+        For users an example is one of them, or a client, and of a federated regime a step is a round, a batch a cohort.
     noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
     separation : int
@@ -128,7 +128,7 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     mechanism : Mechanism, optional
         Only for private regimes.
     clients : str
-        File of who holds what; empty unless the regime is federated.
+        File of who holds what; empty unless the regime is federated, or names a column that tells users apart.
     scores : str
         Private file for the logits of the training examples, which attacks look at; empty if there are none.
     ablated : AblatedSteps, optional
@@ -257,7 +257,42 @@ class GameJob(JobSpec, frozen=True, kw_only=True, tag="game"):
     output: str
 
 
-Job: TypeAlias = TrainJob | ExplainJob | ShadowJob | CanaryJob | GameJob
+class ReconstructionJob(JobSpec, frozen=True, kw_only=True, tag="reconstruction"):
+    """Make rows again from updates of clients, and typical inputs of classes from a trained model.
+
+    Parameters
+    ----------
+    subject : str
+        Identifier of the train job of the model.
+    regime : Regime
+    noise_multiplier : float
+        Of the sum of each round by itself; 0 where there is no noise, or none of which that can be said.
+    initial_weights, weights, data : str
+        Files in the run directory: the starting weights and the trained ones. `data` is private.
+    data_fingerprint : str
+    clients : str
+        File of who holds what; empty unless the regime is federated.
+    gradients : GradientInversion, optional
+        Only for federated regimes.
+    inversion : ModelInversion, optional
+    output : str
+        Private file of how near what was made is to rows that were trained on, and to others.
+    """
+
+    subject: str
+    regime: Regime
+    noise_multiplier: float = 0.0
+    initial_weights: str
+    weights: str
+    data: str
+    data_fingerprint: str
+    clients: str = ""
+    gradients: GradientInversion | None = None
+    inversion: ModelInversion | None = None
+    output: str
+
+
+Job: TypeAlias = TrainJob | ExplainJob | ShadowJob | CanaryJob | GameJob | ReconstructionJob
 
 VARIANTS = ("native", "completed", "common")
 """Of attributions: as the library returns them, made to follow the definition, and by the core's own formula."""
@@ -326,7 +361,7 @@ def promises_privacy(job: Job) -> bool:
 
 def job_needs(job: Job) -> tuple[str, ...]:
     """Identifiers of the jobs that must be done first."""
-    if isinstance(job, ExplainJob):
+    if isinstance(job, ExplainJob | ReconstructionJob):
         return (job.subject,)
     if not isinstance(job, TrainJob):
         return ()

@@ -57,15 +57,17 @@ class NoiseDraw:
 UNKNOWN = NoiseDraw(source="", coordinates=0)
 
 
-def drawn_for(mechanism: Mechanism, *, backend: str, stock: bool = False, weights: Weights) -> NoiseDraw:
+def drawn_for(
+    mechanism: Mechanism, *, backend: str, stock: bool = False, federated: bool = False, weights: Weights
+) -> NoiseDraw:
     """Say what a backend draws for a mechanism, and how much."""
     numbers = sum(array.size for array in weights.values()) + bool(mechanism.count_noise)
-    if mechanism.noise == "tree aggregation" and mechanism.unit == "user":  # TFF draws for every level anew
+    if mechanism.noise == "tree aggregation" and federated:  # TFF draws for every level anew
         numbers *= 1 + mechanism.total_steps.bit_length()
-    return NoiseDraw(source=noise_source(backend, users=mechanism.unit == "user", stock=stock), coordinates=numbers)
+    return NoiseDraw(source=noise_source(backend, federated=federated, stock=stock), coordinates=numbers)
 
 
-def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan) -> Mechanism:
+def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan, users: str = "") -> Mechanism:
     """Calibrate the noise to the target, or take the one that was given.
 
     Parameters
@@ -74,9 +76,11 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     field : str
         Path of the regime in the scenario, for errors.
     examples : int
-        Size of the training set.
+        Size of the training set; of users, where the unit is one, their number.
     plan : BatchPlan
         The batches as drawn; where they are not secret, the target must hold without amplification.
+    users : str
+        Where the unit is a user, fingerprint of who holds what.
 
     Raises
     ------
@@ -110,8 +114,10 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         total_steps=steps,
         steps=steps,
         steps_per_charge=_steps_per_charge(regime, steps=steps, an_epoch=an_epoch),
+        unit=regime.unit,
         noise=noise_kind(regime.mechanism),
         separation=separation,
+        users=users if regime.unit == "user" else "",
     )
 
 
@@ -204,6 +210,13 @@ def split_noise(noise: float, clipping: Adaptive, *, batch_size: int, field: str
             fix=f"use more than {noise / 2:.4g}, or 0 for the default",
         )
     return left**-0.5, count_noise
+
+
+def joint_noise(mechanism: Mechanism) -> float:
+    """Noise multiplier of all that a step releases: of the gradient and of the count (:func:`split_noise`)."""
+    if not mechanism.count_noise:
+        return mechanism.noise_multiplier
+    return float((mechanism.noise_multiplier**-2 + (COUNT_SENSITIVITY / mechanism.count_noise) ** 2) ** -0.5)
 
 
 def make_charge(

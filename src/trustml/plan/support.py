@@ -36,6 +36,8 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
     """Tell who trains by that regime on that backend."""
     entry = entry_of(backend)
     if isinstance(regime, DPSGD):
+        if regime.unit == "user" and isinstance(entry.regimes.users, Missing):
+            return entry.regimes.users
         if not isinstance(regime.mechanism, IndependentNoise):
             correlated = _correlated_support(entry, regime.mechanism)
             return correlated if isinstance(correlated, Missing) else entry.regimes.private

@@ -136,6 +136,16 @@ def epsilon_without_replacement(mechanisms: Sequence[NoiseEvent], *, delta: floa
 
     Replacing an example moves the clipped sum by up to twice the clipping norm, so both count half the noise.
     """
+    amplified = float(without_replacement(mechanisms).get_epsilon(delta))
+    unamplified = gaussian_epsilon(math.fsum(4 * m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
+    if amplified < unamplified:
+        name = f"RDP, dp-accounting {package_version('dp-accounting')}"
+        return Epsilon(value=amplified, relation=REPLACE, accountant=name, by=RENYI)
+    return Epsilon(value=unamplified, relation=REPLACE, accountant=CLOSED_FORM, by=CLOSED_FORM)
+
+
+def without_replacement(mechanisms: Sequence[NoiseEvent]) -> Any:
+    """Accountant of batches of fixed size, by Renyi DP, which can be asked at any delta."""
     import dp_accounting
 
     accountant = _rdp(dp_accounting.NeighboringRelation.REPLACE_ONE)
@@ -144,12 +154,7 @@ def epsilon_without_replacement(mechanisms: Sequence[NoiseEvent], *, delta: floa
             m.examples, m.batch_size, dp_accounting.GaussianDpEvent(m.noise_multiplier / 2)
         )
         accountant.compose(event, m.count)
-    amplified = float(accountant.get_epsilon(delta))
-    unamplified = gaussian_epsilon(math.fsum(4 * m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
-    if amplified < unamplified:
-        name = f"RDP, dp-accounting {_version('dp-accounting')}"
-        return Epsilon(value=amplified, relation=REPLACE, accountant=name, by=RENYI)
-    return Epsilon(value=unamplified, relation=REPLACE, accountant=CLOSED_FORM, by=CLOSED_FORM)
+    return accountant
 
 
 def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
@@ -213,7 +218,7 @@ def gaussian_epsilon(precision: float, *, delta: float) -> float:
 
 
 def _named(by: BoundKind) -> str:
-    return f"{by}, trustml {_version('trustml')}" if by in (GRID, RENYI, PARTICIPATION) else by
+    return f"{by}, trustml {package_version('trustml')}" if by in (GRID, RENYI, PARTICIPATION) else by
 
 
 def _without_fixed(mechanisms: Sequence[NoiseEvent]) -> list[NoiseEvent]:
@@ -225,7 +230,8 @@ def _without_fixed(mechanisms: Sequence[NoiseEvent]) -> list[NoiseEvent]:
     ]
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of a package that accounts, for its name."""
     from importlib.metadata import version
 
     return version(package)
@@ -312,5 +318,5 @@ def epsilon_with_tuning(releases: Sequence[Sequence[Charge]], *, runs: float, de
         delta=delta,
     )
     relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
-    name = f"RDP of RepeatAndSelect, dp-accounting {_version('dp-accounting')}"
+    name = f"RDP of RepeatAndSelect, dp-accounting {package_version('dp-accounting')}"
     return Epsilon(value=value, relation=relation, accountant=name, by=RENYI)

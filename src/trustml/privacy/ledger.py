@@ -37,7 +37,8 @@ _LONGEST_LINE = 1 << 16
 class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One block of steps of the subsampled Gaussian mechanism.
 
-    Where the unit of privacy is a user, a step is a round, an example a client, and a batch a cohort.
+    Where the unit of privacy is a user, examples are users; or clients of a federation, whose rounds are steps and
+    whose cohorts are batches.
 
     Parameters
     ----------

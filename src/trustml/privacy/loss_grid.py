@@ -10,8 +10,9 @@ The size of the grid is decided before anything is composed, and never above `MO
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,25 +99,26 @@ def plan(steps: Sequence[Steps], *, delta: float) -> Grid | None:
     cut = max(1e-6 * delta / count, 1e-280)
     tilts = np.geomspace(1e-7, 1e6, _TILTS)
     tilts = np.concatenate([-tilts[::-1], [0.0], tilts])
-    moments = np.zeros(len(tilts))
     curves = []
     for one in steps:
         x = np.linspace(*one.pair.reach(cut), _NODES)
-        losses = one.pair.loss(x)
-        weights = one.pair.log_density(x) + math.log(x[1] - x[0])
-        curves.append((losses, weights))
-        moments += one.count * np.array([_log_sum(weights + tilt * losses) for tilt in tilts])
-    positive = slice(_TILTS + 1, None)
+        curves.append((one.pair.loss(x), one.pair.log_density(x) + math.log(x[1] - x[0])))
+
+    @functools.cache
+    def moment(at: int) -> float:
+        pairs = zip(steps, curves, strict=True)
+        return sum(one.count * _log_sum(weights + tilts[at] * losses) for one, (losses, weights) in pairs)
+
     # Chernoff: delta is at most exp(moment - tilt * epsilon), so that each tilt gives an epsilon, and the least is near
-    epsilon = float(((moments[positive] - math.log(delta)) / tilts[positive]).min())
+    place, epsilon = _least(lambda at: (moment(at) - math.log(delta)) / tilts[at], _TILTS + 1, len(tilts))
     # the least tilt that brings what the transform rounds near delta: with more, seldom large losses take over
-    enough = moments[positive] - tilts[positive] * epsilon <= math.log(delta) + _NEAR
-    best = min(_TILTS + 1 + int(enough.argmax()), len(tilts) - 2)
+    enough = _first(lambda at: moment(at) - tilts[at] * epsilon <= math.log(delta) + _NEAR, _TILTS + 1, place)
+    best = min(enough, len(tilts) - 2)
     tilt = float(tilts[best])
     # Chernoff again, on the tilted sum: beyond these ends lies at most exp(-_LEFT_OUT) of it
-    rise = (moments[best + 1 :] - moments[best] + _LEFT_OUT) / (tilts[best + 1 :] - tilt)
-    fall = (moments[best] - moments[:best] - _LEFT_OUT) / (tilt - tilts[:best])
-    top, bottom = float(rise.min()), float(fall.max())
+    above, top = _least(lambda at: (moment(at) - moment(best) + _LEFT_OUT) / (tilts[at] - tilt), best + 1, len(tilts))
+    below, drop = _least(lambda at: (moment(at) - moment(best) + _LEFT_OUT) / (tilt - tilts[at]), 0, best)
+    bottom = -drop
     if not (math.isfinite(top) and math.isfinite(bottom) and top > bottom):
         return None
     lowest = tuple(_quantile(*curve, tilt, 1e-12 / count) for curve in curves)
@@ -135,8 +137,8 @@ def plan(steps: Sequence[Steps], *, delta: float) -> Grid | None:
         first=first,
         points=_fast_length(math.ceil(top / interval) + 3 - first),
         tilt=tilt,
-        above=float(tilts[best + 1 + int(rise.argmin())]),
-        below=float(tilts[int(fall.argmax())]),
+        above=float(tilts[above]),
+        below=float(tilts[below]),
         cut=cut,
         mean=mean,
         deviation=math.sqrt(spread),
@@ -221,6 +223,20 @@ def _shares(losses: Floats, weights: Floats, tilt: float) -> Floats:
     share = np.exp(powers - powers.max())
     found: Floats = share / share.sum()
     return found
+
+
+def _least(values: Callable[[int], float], low: int, high: int) -> tuple[int, float]:
+    """Give place and value of the least of those that fall and then rise, as a convex function over a distance does."""
+    place = _first(lambda at: values(at) <= values(at + 1), low, high - 1)
+    return place, float(values(place))
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """Give the first place from `low` to `high` from which on it holds; at `high` it is taken to."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
 
 
 def _log_sum(powers: Floats) -> float:

@@ -8,7 +8,9 @@ post-processing, so its privacy loss bounds that of the whole from below. Severa
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -50,29 +52,42 @@ def shuffle_lower_bound(*, noise_multiplier: float, steps_per_epoch: int, epochs
             return 0.0
 
 
+@functools.lru_cache(maxsize=512)  # models of several backends have the same, at the same points of their curves
 def _composed(noise_multiplier: float, steps_per_epoch: int, epochs: int, delta: float) -> float:
-    from dp_accounting.pld import privacy_loss_distribution
+    with_example, without = _masses_of_epoch(noise_multiplier, steps_per_epoch, single=epochs == 1)
+    if not len(without):
+        return 0.0
+    losses = with_example - without
+    interval = max(_DISCRETISATION, epochs * float(np.ptp(losses)) / _MOST_POINTS)
+    distribution = _epoch(noise_multiplier, steps_per_epoch, interval, single=epochs == 1)
+    if epochs == 1:
+        return float(distribution.get_epsilon_for_delta(delta))
+    off = _composition_error(with_example, losses, epochs, interval)
+    return float(distribution.self_compose(epochs).get_epsilon_for_delta(min(1.0, delta + off)))
 
+
+@functools.lru_cache(maxsize=16)
+def _masses_of_epoch(noise_multiplier: float, steps_per_epoch: int, *, single: bool) -> tuple[Floats, Floats]:
+    """Logarithms of what is kept of both worlds' masses."""
     borders = _borders(noise_multiplier, steps_per_epoch)
     with_example = _log_masses(borders, shift=2.0, noise=noise_multiplier, batches=steps_per_epoch)
     without = np.maximum(_log_masses(borders, shift=1.0, noise=noise_multiplier, batches=steps_per_epoch), _LEAST)
     # a bound from below may drop masses: in one epoch these add nothing to delta, in several they are below exp(-50)
-    kept = with_example > without - (0.0 if epochs == 1 else 50.0)
-    if not kept.any():
-        return 0.0
-    with_example, without = with_example[kept], without[kept]
-    losses = with_example - without
-    interval = max(_DISCRETISATION, epochs * float(np.ptp(losses)) / _MOST_POINTS)
-    distribution = privacy_loss_distribution.from_two_probability_mass_functions(
+    kept = with_example > without - (0.0 if single else 50.0)
+    return with_example[kept], without[kept]
+
+
+@functools.lru_cache(maxsize=16)
+def _epoch(noise_multiplier: float, steps_per_epoch: int, interval: float, *, single: bool) -> Any:
+    from dp_accounting.pld import privacy_loss_distribution
+
+    with_example, without = _masses_of_epoch(noise_multiplier, steps_per_epoch, single=single)
+    return privacy_loss_distribution.from_two_probability_mass_functions(
         dict(enumerate(without)),
         dict(enumerate(with_example)),
         pessimistic_estimate=False,
         value_discretization_interval=interval,
     )
-    if epochs == 1:
-        return float(distribution.get_epsilon_for_delta(delta))
-    off = _composition_error(with_example, losses, epochs, interval)
-    return float(distribution.self_compose(epochs).get_epsilon_for_delta(min(1.0, delta + off)))
 
 
 def _composition_error(log_masses: Floats, losses: Floats, epochs: int, interval: float) -> float:

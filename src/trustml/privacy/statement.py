@@ -12,6 +12,9 @@ from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
 
 _NAMED = 8
 """Weights that a line names."""
+Contribution: TypeAlias = Literal["example gradient", "user gradient", "client update"]
+"""What is clipped, and adds to the sum that noise is added to."""
+Group: TypeAlias = Literal["", "largest user", "median user"]
 AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 
 
@@ -40,6 +43,7 @@ ReleaseName: TypeAlias = Literal[
     "settings chosen in a sweep",
     "how jobs ended",
     "largest participation",
+    "rows of users",
     "partition of the clients",
     "measures of the clients",
 ]
@@ -99,6 +103,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     own : bool
         Whether it is of this training's charges alone, while epsilon is composed with those of an earlier one or void
         by one.
+    group : {"", "largest user", "median user"}
+        For all examples of which user together it is, where it is no number of single ones.
     """
 
     name: str
@@ -112,6 +118,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     secret_sampling: bool = False
     not_at_hand: bool = False
     own: bool = False
+    group: Group = ""
 
 
 class TrainedWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +188,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
         Upper bound in nats.
     epsilon_at_least : float, optional
         No smaller epsilon holds for what this training was charged; None where nothing is proved from below.
+    contribution : Contribution or ""
+        What is clipped; empty in statements of earlier versions.
     composed_with : str
         Model of an earlier run that training started from and whose charges are in epsilon, as they are of the same
         rows; empty where there is none, and in statements of earlier versions.
@@ -256,6 +265,14 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     accounted_by: Literal[""] | BoundKind = ""
     trained: TrainedWeights | None = None
     composed_with: str = ""
+    contribution: Literal[""] | Contribution = ""
+
+
+def contributed(statement: PrivacyStatement) -> Contribution:
+    """Say what is clipped; statements of earlier versions know clients alone as users."""
+    if statement.contribution:
+        return statement.contribution
+    return "client update" if statement.unit_of_privacy == "user" else "example gradient"
 
 
 def at_most(epsilon: float, digits: int) -> str:
@@ -293,12 +310,18 @@ def trained_line(trained: TrainedWeights) -> str:
     return f"{trained.count:,} of {trained.weights:,} weights ({names}{more}); the rest is that of {start}"
 
 
+_NAMES: dict[Contribution, tuple[str, str, str]] = {
+    "example gradient": ("batch", "steps", "data size"),
+    "user gradient": ("batch", "steps", "users"),
+    "client update": ("cohort", "rounds", "clients"),
+}
+
+
 def statement_text(statement: PrivacyStatement) -> str:
     """Write the whole statement as text."""
     size = "public, in the manifest" if statement.data_size_public else "not public"
     epsilon = "no finite epsilon" if statement.epsilon is None else f"epsilon at most {at_most(statement.epsilon, 4)}"
-    users = statement.unit_of_privacy == "user"
-    batch, step, data = ("cohort", "rounds", "clients") if users else ("batch", "steps", "data size")
+    batch, step, data = _NAMES[contributed(statement)]
     lines = [
         f"Privacy statement: {statement.model}",
         f"  {epsilon} at delta {statement.delta:g}",

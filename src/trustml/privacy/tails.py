@@ -71,7 +71,7 @@ SHARE = 2.0**-20
 """Of delta, what is kept for the tails wherever they take no more."""
 
 
-def noise_source(backend: str, *, users: bool, stock: bool) -> NoiseSource:
+def noise_source(backend: str, *, federated: bool, stock: bool) -> NoiseSource:
     """Name what draws the noise of a backend.
 
     Raises
@@ -82,7 +82,7 @@ def noise_source(backend: str, *, users: bool, stock: bool) -> NoiseSource:
     noise = entry_of(backend).noise
     name = ""
     if noise is not None:
-        name = (noise.engine or noise.examples) if stock else noise.users if users else noise.examples
+        name = (noise.engine or noise.examples) if stock else noise.users if federated else noise.examples
     found = next((source for source in TAILS if source == name), None)
     if found is None:
         raise UsageError(f"backend {backend!r} names {name!r} for its noise; name one of {', '.join(TAILS)}")

@@ -14,15 +14,16 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_members
 from trustml.errors import RecordError
 from trustml.processes import require_wanted
+
+if TYPE_CHECKING:  # numpy is imported where there are arrays: a list of runs reads none
+    import numpy.typing as npt
 
 _MARK = ".trustml-half-written."
 _HALF_WRITTEN = re.compile(re.escape(_MARK) + r"[a-z0-9_]{8}")
@@ -83,6 +84,8 @@ def remove_half_written(folder: Path) -> None:
 
 def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Encode named arrays as ``.npz`` without pickled objects."""
+    import numpy as np
+
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -107,6 +110,8 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def arrays_digest(arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
     """SHA-256 of named arrays: of a line for each, in the order of names, with its name, type, shape and SHA-256."""
+    import numpy as np
+
     lines = []
     for name, array in arrays:
         values = np.asarray(array, order="C")

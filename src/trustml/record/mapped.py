@@ -11,14 +11,14 @@ import struct
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from trustml.data.npy import DAMAGED, map_member, read_member, require_plain
 from trustml.errors import RecordError
 from trustml.record.files import replacing
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _ALIGNMENT = 64
 _PADDING = struct.Struct("<HH")  # identifier and length of an extra field
@@ -27,6 +27,8 @@ _PADDING_ID = 0xD935  # of Android's zipalign, for the same purpose
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, private: bool = False) -> None:
     """Write named arrays as ``.npz`` that can be mapped, atomically and one at a time; no object is pickled."""
+    import numpy as np
+
     with replacing(path, private=private) as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")

@@ -75,15 +75,22 @@ def hardware() -> dict[str, str]:
     }
 
 
-def source_revision() -> dict[str, str]:
-    """Version of trustml and, in a checkout, its commit and whether files were changed."""
+def source_revision(*, also: Path | None = None) -> dict[str, str]:
+    """In a checkout, its commit and how many files of trustml were changed.
+
+    Parameters
+    ----------
+    also : Path, optional
+        Folder of the checkout whose changed files count too.
+    """
     package = Path(__file__).resolve().parents[1]
     found: dict[str, str] = {}
     try:
         top = Path(_git(package, "rev-parse", "--show-toplevel"))
         if package == top / "src" / "trustml":  # an installed copy may lie inside somebody else's checkout
+            more = [str(also)] if also is not None else []
             found["commit"] = _git(package, "rev-parse", "HEAD")
-            found["changed_files"] = str(len(_git(package, "status", "--porcelain", "--", ".").splitlines()))
+            found["changed_files"] = str(len(_git(package, "status", "--porcelain", "--", ".", *more).splitlines()))
     except (OSError, subprocess.SubprocessError):
         pass
     return found

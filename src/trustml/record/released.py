@@ -168,7 +168,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(
         _MANIFEST,
         "jobs.#.id jobs.#.backend jobs.#.kind jobs.#.regime jobs.#.seed jobs.#.attempt jobs.#.concurrent "
-        "jobs.#.subject jobs.#.reused_from",
+        "jobs.#.subject jobs.#.reused_from jobs.#.warm",
         "declared",
     ),
     *_of(_MANIFEST, "artifacts.* jobs.#.artifacts jobs.#.artifacts.*", "other files"),
@@ -205,6 +205,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
+    *_named("rows of users", "measures.parquet", "measure:epsilon_of_group"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),
     *_of("measures.parquet", "measure:epsilon measure:epsilon_*", "other files"),
     *_named(
@@ -219,6 +220,7 @@ RELEASED: tuple[Known, ...] = (
         "measures.parquet",
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
         "measure:canary_exposure* measure:extraction_rate measure:attribute_inference_rate "
+        "measure:reconstruction_* measure:model_inversion_likeness measure:property_inference_rate "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
     *_named(
@@ -243,7 +245,8 @@ RELEASED: tuple[Known, ...] = (
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
         "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
-        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with",
+        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with "
+        "#.contribution #.comparisons.#.group",
         "other files",
     ),
     *_of("exports/*", "*", "model"),

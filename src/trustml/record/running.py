@@ -230,11 +230,14 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
     job : str
     step, steps : int, optional
         As it told last.
+    left_on : str
+        Node that works at it though its launcher is gone; it will end by itself.
     """
 
     job: str
     step: int | None = None
     steps: int | None = None
+    left_on: str = ""
 
 
 class Executed(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ TYPED_ROWS = 3
 JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
 ]
-JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
+JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game", "reconstruction"]
 RunStatus: TypeAlias = Literal["running", "success", "partial", "failed", "interrupted"]
 """``partial`` where some jobs are done and others are not, ``failed`` where none is."""
 
@@ -145,6 +145,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
         Where it ran, if not on the machine of the run (``execution.place``).
     reused_from : str
         Run in which it was done, where its files were taken over: times and memory are of there.
+    warm : bool
+        Whether its worker was forked from a process that had imported its framework, so that its times hold no import.
     """
 
     id: str
@@ -166,6 +168,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     subject: str = ""
     node: NodeRecord | None = None
     reused_from: str = ""
+    warm: bool = False
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:

@@ -83,7 +83,8 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
 def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     """Give the charges of the earlier training as one more release, where it used rows of this data too."""
     start = start_of(manifest, regime)
-    composes = start is not None and isinstance(regime, DPSGD) and not is_void(manifest, regime)
+    composes = start is not None and isinstance(regime, DPSGD) and regime.unit == "example"
+    composes = composes and not is_void(manifest, regime)
     return [list(start.charges)] if start is not None and start.charges and composes else []
 
 
@@ -108,7 +109,7 @@ def uncharged_rows(manifest: Starting, regime: Regime) -> SharedRows:
     start = start_of(manifest, regime)
     if start is None:
         return "none"
-    if isinstance(regime, FederatedSpec):  # for users, with whose charges those of examples do not compose
+    if _for_users(regime):  # with whose charges those of examples do not compose
         return worst(start.shared, "unknown") if holds_keys(regime) else start.shared
     if start.uncharged is not None:
         return start.uncharged
@@ -116,8 +117,14 @@ def uncharged_rows(manifest: Starting, regime: Regime) -> SharedRows:
 
 
 def holds_keys(regime: Regime) -> bool:
-    """Whether clients are who a column names: they may have given other rows to an earlier training."""
-    return isinstance(regime, FederatedSpec) and isinstance(regime.partition, NaturalKey)
+    """Whether clients, or users, are who a column names: they may have given other rows to an earlier training."""
+    if isinstance(regime, FederatedSpec):
+        return isinstance(regime.partition, NaturalKey)
+    return _for_users(regime)
+
+
+def _for_users(regime: Regime) -> bool:
+    return isinstance(regime, FederatedSpec) or (isinstance(regime, DPSGD) and regime.unit == "user")
 
 
 def unpaid_rows(manifest: Manifest, regime: Regime) -> SharedRows:

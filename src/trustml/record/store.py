@@ -26,10 +26,9 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy.typing as npt
 
 from trustml.errors import RecordError, RunNotFoundError, UsageError, did_you_mean
 from trustml.plan.job import Job, decode_job
@@ -37,6 +36,9 @@ from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, w
 from trustml.record.heads import ManifestHead
 from trustml.record.mapped import map_arrays
 from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, RecordedScenario, RunStatus
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 

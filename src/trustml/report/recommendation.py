@@ -63,7 +63,11 @@ def file_words(one: ExportedFile) -> str:
         parts.append(f"logits differ by {one.logits:.1e} of the largest")
     if math.isfinite(one.differ):
         parts.append(f"{one.differ:.2%} of predictions differ")
-    return f"{one.file} ({one.regime}): {', '.join(parts) or 'not measured'}"
+    if math.isfinite(one.differ_high):
+        parts[-1] += f" [{one.differ_low:.2%}, {one.differ_high:.2%}]"
+    if math.isfinite(one.attributions):
+        parts.append(f"attributions agree at {one.attributions:.3f}")
+    return f"{one.file} of {one.job}: {', '.join(parts) or 'not measured'}"
 
 
 def print_recommendations(out: Console, found: Sequence[Recommendation], files: Sequence[ExportedFile]) -> None:
@@ -92,4 +96,8 @@ def print_recommendations(out: Console, found: Sequence[Recommendation], files: 
     for backend, exported in itertools.groupby(sorted(files, key=lambda one: one.backend), lambda one: one.backend):
         for file in exported:
             line(f"  {backend}: {file_words(file)}")
-    line("  (rows: deployed_disagreement, deployed_logit_difference)", "dim")
+    line(
+        "  (one model each; 95 % interval over examples; "
+        "rows: deployed_disagreement, deployed_logit_difference, deployed_attribution_agreement)",
+        "dim",
+    )

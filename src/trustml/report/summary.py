@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading, of_family
+from trustml.measures.reconstructed import FOUND, PROPERTY
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
@@ -155,17 +156,22 @@ def _audited(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     )
 
 
+_LEAK = "more of what {} trained on than of what they did not"
+_LEAKS = {FOUND: "from updates of {}", PROPERTY: "how common it was among rows is told by {}"}
+
+
 def _remembered(table: pd.DataFrame) -> list[str]:
     """What comes out of models beyond membership: of which regimes something does, and of which nothing is shown."""
     rows = table[table.measure.isin(list(of_family("remembered"))) & table.value.notna()]
     parts = []
     for measure in dict.fromkeys(rows.measure):
         own = rows[(rows.measure == measure) & (rows.p_value.notna())]
+        own = kept(own, (not trusted for trusted in fact_of(own, "trusted", default=False)))
         verdicts = (own.verdict == "above guessing").groupby(own.regime, sort=False).any()
         leaking, rest = ([str(name) for name, one in verdicts.items() if one == leaks] for leaks in (True, False))
         head = MEASURES[measure].title
         if leaking:
-            parts.append(f"{head}: more of what {listed(leaking)} trained on than of what they did not")
+            parts.append(f"{head}: {_LEAKS.get(measure, _LEAK).format(listed(leaking))}")
         if rest:
             parts.append(f"{head}: nothing is shown of {listed(rest)}")
     return parts

@@ -91,11 +91,14 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         print_federated(out, manifest, table)
         print_attacks(out, table)
         print_explanations(out, manifest, table)
-        print_deployed(out, table)
+        if not several:
+            print_deployed(out, [(manifest.run, table)])
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True, markup=False)
         for note in manifest.data.notes:
             out.print(f"data: {note}", soft_wrap=True, markup=False)
+    if several:
+        print_deployed(out, [(manifest.run, table) for manifest, table in runs])
 
 
 def print_differences(out: Console, manifests: Sequence[Manifest], differences: Sequence[RunDifference]) -> None:

@@ -6,11 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import Confidence, Count, CountOrNone, Positive
+from trustml.ranges import Confidence, Count, CountOrNone, NotNegative, Positive, Share
 
 LEAST_CANARIES = 20
 LEAST_TRIALS = 100
 LEAST_ROWS = 50
+LEAST_POPULATIONS = 20
+LEAST_PROBES = 10
 """Fewer could show nothing."""
 
 CanaryKind: TypeAlias = Literal[
@@ -114,6 +116,88 @@ class AttributeInference(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     confidence: Confidence = 0.99
 
 
+class GradientInversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Can a row be made again from the update that a client sends. Tried on every federated regime.
+
+    Updates of real rows are computed at the starting weights and at the trained ones, clipped and with noise as the
+    regime says, and attacked by whoever knows the weights and the labels: exactly, where the first layer with weights
+    is a Dense one with a bias (Phong et al., IEEE TIFS 2018; Geiping et al. 2020, arXiv 2003.14053), and by
+    optimisation of inputs whose update is like that one (Zhu et al. 2019, arXiv 1906.08935; Geiping et al. 2020).
+
+    Parameters
+    ----------
+    updates : int
+        At most so many are attacked, of one client after another; of each, one row is looked for.
+    rows : int
+        A client's rows that an update is of. One row is the worst case.
+    among : int
+        The row counts as found where what was made is nearer to it than to all others of so many rows of its label,
+        which are held-out ones.
+    steps : int
+        Of the optimisation; 0 leaves it out.
+    total_variation : float
+        Weight of the penalty on pictures that are not smooth.
+    confidence : float
+        Of the test that rows are found more often than by guessing, all attacks on a model together.
+    """
+
+    updates: Annotated[int, msgspec.Meta(ge=10)] = 50
+    rows: Count = 1
+    among: Annotated[int, msgspec.Meta(ge=2)] = 100
+    steps: CountOrNone = 200
+    total_variation: NotNegative = 1e-3
+    confidence: Confidence = 0.99
+
+
+class ModelInversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Is what a model takes for most typical of a class nearer to training rows than to others.
+
+    By ascent on the log-probability of the class (Fredrikson et al., CCS 2015).
+
+    Parameters
+    ----------
+    steps : int
+    rows : int
+        At most so many training rows, and as many held-out ones for control, are held against it.
+    confidence : float
+        Of the test that training rows are nearer.
+    """
+
+    steps: Count = 100
+    rows: Annotated[int, msgspec.Meta(ge=LEAST_ROWS)] = 2000
+    confidence: Confidence = 0.99
+
+
+class PropertyInference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Can it be told from a model's answers how common something was among its training rows.
+
+    Shadow models of every regime are trained on rows of which the one or the other share has a property. Half of the
+    models teach a classifier of their answers to rows that no model was trained on, which is asked of the other half
+    (Ateniese et al. 2015, arXiv 1306.4447; Ganju et al., CCS 2018).
+
+    Parameters
+    ----------
+    labels : tuple of int
+        The property is to be of one of these classes; left out, of the first half of the classes.
+    column : str
+        The property is a value above the median in this column of a table, whatever the labels are.
+    shares : (float, float)
+        How common it is, in the one half of the models and in the other.
+    shadow_models : int
+    probes : int
+        Rows that models are asked.
+    confidence : float
+        Of the test that the share is told more often than by guessing.
+    """
+
+    labels: tuple[CountOrNone, ...] = ()
+    column: str = ""
+    shares: tuple[Share, Share] = (0.3, 0.7)
+    shadow_models: Annotated[int, msgspec.Meta(ge=LEAST_POPULATIONS)] = 64
+    probes: Annotated[int, msgspec.Meta(ge=LEAST_PROBES)] = 100
+    confidence: Confidence = 0.99
+
+
 class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One private step on the worst pair of neighbours, again and again: with the canary, and without it.
 
@@ -146,6 +230,11 @@ class Attacks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         For the next token alone.
     attributes : AttributeInference, optional
         For tables alone.
+    gradient_inversion : GradientInversion, optional
+        For federated regimes.
+    model_inversion : ModelInversion, optional
+        For classes.
+    property_inference : PropertyInference, optional
     """
 
     membership: MembershipInference | None = None
@@ -153,3 +242,6 @@ class Attacks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     games: tuple[Game, ...] = ()
     extraction: Extraction | None = None
     attributes: AttributeInference | None = None
+    gradient_inversion: GradientInversion | None = None
+    model_inversion: ModelInversion | None = None
+    property_inference: PropertyInference | None = None

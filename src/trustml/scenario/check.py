@@ -142,7 +142,7 @@ def check_against_data(
         warnings += _part_warnings(scenario, regime, input_shape, field)
         if isinstance(regime, Plain | DPSGD) and regime.augmentation is not None:
             _check_augmentation(regime.augmentation, input_shape, f"{field}.augmentation")
-        if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
+        if isinstance(regime, DPSGD) and regime.unit == "example" and regime.delta >= 1 / train_examples:
             usual = 10 ** math.floor(math.log10(1 / train_examples)) / 10
             warnings.append(
                 f"{field}.delta: {regime.delta:g} is not below 1/n = {1 / train_examples:.2g}, so the guarantee "

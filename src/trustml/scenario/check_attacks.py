@@ -6,8 +6,10 @@ import math
 
 from trustml.errors import ScenarioError
 from trustml.models.shapes import Shape
-from trustml.models.tasks import NextToken
+from trustml.models.tasks import Binary, Classes, NextToken
+from trustml.models.token_layers import Embedding
 from trustml.scenario.attacks import SEQUENCES, Attacks, CanaryKind
+from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
 from trustml.scenario.trained_part import trained_shapes
@@ -33,6 +35,39 @@ def check_attacks(attacks: Attacks) -> None:
     for index, kind in enumerate(kinds):
         if kind in kinds[:index]:
             raise ScenarioError(f"attacks.canaries.{index}.kind", f"{kind!r} comes twice", fix="name each kind once")
+
+
+def check_reconstruction(scenario: Scenario) -> None:
+    """Check what is asked of updates and of typical inputs.
+
+    Raises
+    ------
+    ScenarioError
+        If no regime is federated, the task has no classes, or inputs are tokens.
+    """
+    attacks, task = scenario.attacks, type(scenario.task).__name__
+    texts = any(isinstance(node.layer, Embedding) for node in scenario.model.nodes)
+    for name, asked in (
+        ("gradient_inversion", attacks.gradient_inversion),
+        ("model_inversion", attacks.model_inversion),
+    ):
+        if asked is not None and (texts or isinstance(scenario.task, NextToken)):
+            raise ScenarioError(f"attacks.{name}", "makes inputs of numbers, and these are tokens", fix="leave it out")
+    if attacks.gradient_inversion is not None and not any(isinstance(r, FederatedSpec) for r in scenario.training):
+        raise ScenarioError(
+            "attacks.gradient_inversion",
+            "attacks the updates of clients, and no regime is federated",
+            fix="leave it out, or add a federated regime such as FedAvg()",
+        )
+    if attacks.model_inversion is not None and not isinstance(scenario.task, Classes | Binary):
+        raise ScenarioError("attacks.model_inversion", f"is of classes, and the task is {task}", fix="leave it out")
+    told = attacks.property_inference
+    if told is not None and (told.shares[0] >= told.shares[1] or (told.labels and told.column)):
+        raise ScenarioError(
+            "attacks.property_inference",
+            f"shares are {told.shares}, labels {told.labels} and the column is {told.column!r}",
+            fix="name the smaller share first, and labels or a column, not both",
+        )
 
 
 def check_texts(scenario: Scenario, *, input_shape: Shape) -> None:
@@ -105,6 +140,7 @@ def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, held
         For the first that cannot be had.
     """
     check_texts(scenario, input_shape=input_shape)
+    check_reconstruction(scenario)
     private = [regime for regime in scenario.training if isinstance(regime, DPSGD)] or [DPSGD()]
     moving = (trained_shapes(regime.trainable, scenario.model, input_shape) for regime in private)
     parameters = min(sum(map(math.prod, shapes.values())) for shapes in moving)

@@ -37,18 +37,22 @@ def check_regime(regime: Regime, field: str) -> None:
 
 
 def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
-    """Check cohorts against the number of clients of each regime, by title; return warnings.
+    """Check cohorts, or batches of users, against the number there is for each regime, by title; return warnings.
 
     Raises
     ------
     ScenarioError
-        If more clients are asked for than there are.
+        If more are asked for than there are.
     """
     warnings = []
     for index, regime in enumerate(scenario.training):
-        if regime.title not in clients or not isinstance(regime, FederatedRegime):
+        if regime.title not in clients:
             continue
         field, count = f"training.{index}", clients[regime.title]
+        if isinstance(regime, DPSGD) and regime.unit == "user":
+            warnings += _check_batches_of_users(regime, field, users=count)
+        if not isinstance(regime, FederatedRegime):
+            continue
         asked = count if isinstance(regime.cohort, Everyone) else regime.cohort.clients
         if asked > count:
             raise ScenarioError(
@@ -70,13 +74,32 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
                 f"{field}: privacy for users with {count} clients, {asked} a round, says little: noise drowns so few "
                 f"updates; use {fewest} clients and {fewest_asked} a round or more"
             )
-        if regime.delta >= 1 / count:
-            usual = 10 ** math.floor(math.log10(1 / count)) / 10
-            warnings.append(
-                f"{field}.delta: {regime.delta:g} is not below 1/clients = {1 / count:.2g}, so the guarantee allows "
-                f"leaking a whole client; use {usual:.0e} or less"
-            )
+        warnings += _delta_warnings(regime, field, count, what="client")
     return warnings
+
+
+def _check_batches_of_users(regime: DPSGD, field: str, *, users: int) -> list[str]:
+    if regime.batch_size > users:
+        raise ScenarioError(
+            f"{field}.batch_size", f"{regime.batch_size} is more than the {users} users", fix=f"use {users} or fewer"
+        )
+    if isinstance(regime.clipping, Adaptive) and regime.batch_size < _FEWEST_FOR_ADAPTIVE:
+        raise ScenarioError(
+            f"{field}.clipping",
+            f"{regime.batch_size} users a step are too few to tell a quantile of their norms privately",
+            fix=f"use batches of {_FEWEST_FOR_ADAPTIVE} users or more, or Flat()",
+        )
+    return _delta_warnings(regime, field, users, what="user")
+
+
+def _delta_warnings(regime: DPSGD | DPFedAvg, field: str, count: int, *, what: str) -> list[str]:
+    if regime.delta < 1 / count:
+        return []
+    usual = 10 ** math.floor(math.log10(1 / count)) / 10
+    return [
+        f"{field}.delta: {regime.delta:g} is not below 1/{what}s = {1 / count:.2g}, so the guarantee allows "
+        f"leaking a whole {what}; use {usual:.0e} or less"
+    ]
 
 
 def check_ablations(scenario: Scenario) -> None:
@@ -106,6 +129,8 @@ def _check_ablated(regime: Regime | None, title: str, field: str, choices: list[
     problem = f"{title!r} names no DPSGD"
     if isinstance(regime, DPSGD):
         problem = f"{title!r} has more parts than a schedule, a fixed clipping norm and fresh noise for each step"
+        if regime.unit == "user":
+            problem = f"{title!r} is private for users, whose rows an ablation does not put together"
     raise ScenarioError(
         field,
         problem,
@@ -121,6 +146,7 @@ def _has_parts(regime: Regime) -> bool:
     return (
         isinstance(regime, DPSGD)
         and regime.engine == "core"
+        and regime.unit == "example"
         and isinstance(regime.mechanism, IndependentNoise)
         and not isinstance(regime.clipping, Adaptive)
         and regime.augmentation is None
@@ -132,10 +158,38 @@ def _check_private(regime: DPSGD, field: str) -> None:
     if regime.epochs is not None and regime.steps is not None:
         raise ScenarioError(f"{field}.steps", "is given, and epochs too", fix="give one of the two")
     _check_guarantee(regime, field)
+    _check_users(regime, field)
     if not isinstance(regime.mechanism, IndependentNoise):
         _check_correlated(regime, field)
     if regime.engine != "core":
         _check_stock(regime, field)
+
+
+def _check_users(regime: DPSGD, field: str) -> None:
+    """Check what names users, and that nothing else makes several rows of an example."""
+    columns = regime.key_columns
+    if not all(columns) or len(set(columns)) < len(columns):
+        raise ScenarioError(f"{field}.key", f"{list(columns)} is empty or repeats a column", fix="name each once")
+    if regime.unit == "example":
+        if regime.rows_per_user != DPSGD().rows_per_user:
+            raise ScenarioError(
+                f"{field}.rows_per_user",
+                "is given, but the unit is an example, of which there is one row",
+                fix='leave it out, or use unit="user"',
+            )
+        return
+    if not columns:
+        raise ScenarioError(
+            f"{field}.key", "is missing, so nothing tells users apart", fix="name a column that data.keys keeps"
+        )
+    if regime.augmentation is not None:
+        raise ScenarioError(
+            f"{field}.augmentation",
+            "makes copies of a row, and several rows of a user take their place",
+            fix='remove it, or use unit="example"',
+        )
+    if regime.engine != "core":
+        raise ScenarioError(f"{field}.engine", f"{regime.engine!r} knows rows and no users", fix='use engine="core"')
 
 
 def _check_correlated(regime: DPSGD, field: str) -> None:

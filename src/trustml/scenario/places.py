@@ -8,7 +8,7 @@ import msgspec
 
 from trustml.ranges import AT_LEAST_ONE, CountOrNone, NotNegative
 
-PlacedKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
+PlacedKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game", "reconstruction"]
 """Kinds of jobs, as records have them."""
 
 

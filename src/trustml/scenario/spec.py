@@ -152,12 +152,16 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         of the record. ``"user"``: all jobs of all runs of this user; times of first calls then say so.
     explanation_rows : int
         Rows that explanations take through a network at once: copies of inputs, points of paths, samples. 0 means as
-        many as a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with eight
-        rows at the least, or by fewer that are asked for.
+        many as half a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with
+        eight rows at the least, or by fewer that are asked for.
     devices : int
         Devices of a node over which a private training is dealt out: each clips its part of a batch, the sums are
         added up, and noise comes once. 0 takes what the backend finds by itself: JAX all devices, PyTorch one. On a
         processor they are parts of it (JAX) or processes (PyTorch).
+    warm_workers : bool
+        Whether workers whose times are no figure of the record are forked from a process that has imported their
+        framework, which spares seconds of each: explanations with ``timing=False`` of plain models that nobody attacks,
+        on this machine (Linux). Their numbers are the same; the record says ``warm`` of them.
     place : Place
         Where jobs run: on this machine, by Slurm, in a Ray cluster, or by commands.
     resources : dict
@@ -176,6 +180,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     compilation_cache: Literal["off", "run", "user"] = "run"
     explanation_rows: CountOrNone = 0
     devices: CountOrNone = 0
+    warm_workers: bool = True
     place: Place = Local()
     resources: dict[PlacedKind, Resources] = {}
 

@@ -14,7 +14,7 @@ from trustml.scenario.problems import PlainData, nearest
 from trustml.scenario.sampling import NO_TOML, Domain, Range, Sample, drawn, range_of
 
 SweptValue: TypeAlias = float | int | str | bool | None
-MOST_REGIMES = 256
+MOST_REGIMES = 4096
 _LONGEST_TITLE = 64
 
 

@@ -45,6 +45,7 @@ from trustml.worker.federated_conformance import MECHANISMS, check_federations, 
 from trustml.worker.forwarding import TracingTrainer
 from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.private import PrivateTraining, accumulate_finite, entropy_words
+from trustml.worker.user_conformance import check_users
 
 AWKWARD_SIZES = (99, 210, 234)
 """Numbers of batches for which Opacus's own sampler loses a step to rounding."""
@@ -83,6 +84,11 @@ def example_data(model: str) -> tuple[Floats, Ints]:
     return inputs, generator.integers(0, 10, _EXAMPLES)
 
 
+def _examples(model: str) -> Examples:
+    inputs, labels = example_data(model)
+    return Examples(inputs=inputs, labels=labels)
+
+
 def example_model(model: str) -> Model:
     """Give a model with its starting weights, the same in every environment."""
     architecture, shape = MODELS[model]
@@ -112,6 +118,11 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult
         sums[f"clipped sum, {variant}"] = trainer.clipped_sum()
     for kind in supported_noise(name):
         findings += [replace(found, subject=f"{name}, {kind}") for found in check_steps(backend, kind)]
+    if isinstance(entry_of(name).regimes.users, Supported):
+        found, sums["clipped sum of users"] = check_users(
+            lambda settings: backend.private(example_model("mlp"), settings, 0), _examples("mlp")
+        )
+        findings += [replace(one, subject=f"{name}, users") for one in found]
     sums["weights after 20 steps without noise"] = _twenty_steps(backend)
     if isinstance(entry_of(name).regimes.federated, Supported):
         findings += check_federations(name, backend)
@@ -245,7 +256,7 @@ def _train(name: BackendName, backend: Backend, batches: int) -> TrainingRecord:
         at = JobContext(root=Path(root), folder=folder, clock=clock, progress=progress)
         steps: list[ExecutedStep] = []
         watched = dataclasses.replace(backend, private=_watched(backend, steps.append, expected=4))
-        PrivateTraining(job, watched, model, examples, commitment="plan", at=at).run(plan, augmentation_entropy=())
+        PrivateTraining(job, watched, model, examples, commitment="plan", at=at).run(plan, entropy=())
         charges = read_ledger(folder / "ledger.jsonl")
     return TrainingRecord(steps=steps, charges=charges, batches=list(plan))
 

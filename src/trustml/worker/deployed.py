@@ -27,7 +27,7 @@ from trustml.models.token_space import table_of_tokens
 from trustml.record.exports import MEMBERS, ExportRequest
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import write_problem
-from trustml.worker.exporting import exporter_of, model_of
+from trustml.worker.exporting import model_of, open_file
 
 _ROWS = 256
 _REPEATS = 30
@@ -56,7 +56,7 @@ def _answers(
     asked = {name: questions[name].astype(np.float32) for name in QUESTIONS if name in questions}
     some = next(iter(asked.values()))
     started = time.perf_counter()
-    opened: Deployed = exporter_of(wanted.backend).OPENERS[wanted.target](folder / wanted.file)
+    opened = open_file(wanted.backend, wanted.target, folder / wanted.file)
     opened.logits(some[:1])
     first_call = time.perf_counter() - started
     network = load_backend(wanted.backend).network(model_of(wanted, folder))

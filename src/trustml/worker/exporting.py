@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from trustml.backends.contract import FileRequest, Model
+from trustml.backends.contract import Deployed, FileRequest, Model
+from trustml.errors import TrustmlError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.models.node_runtime import node_versions
 from trustml.models.weights import read_weights
 from trustml.record.exports import ExportRequest
 from trustml.record.files import read_arrays, write_atomic
 from trustml.record.provenance import package_versions
-from trustml.worker.__main__ import write_problem
+from trustml.worker.__main__ import one_line, write_problem
 
 _BESIDE = ("onnx", "onnxruntime", "onnxscript", "executorch", "torchao")
 
@@ -52,6 +53,26 @@ def main(arguments: list[str]) -> int:
 def exporter_of(backend: str) -> Any:
     """Module of a framework that writes and opens files for deployment."""
     return importlib.import_module(f"{entry_of(backend).module}.exporting")
+
+
+def open_file(backend: str, target: str, path: Path, *, as_given: bool = False) -> Deployed:
+    """Open a file for deployment in its runtime.
+
+    Raises
+    ------
+    UsageError
+        If it is refused, or its runtime cannot open it, which each says in words of its own.
+    """
+    try:
+        opened: Deployed = exporter_of(backend).OPENERS[target](path, as_given=as_given)
+    except (TrustmlError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{path.name}: cannot be opened as {target} ({one_line(error)}); it is damaged, or of another version: "
+            "name another"
+        ) from error
+    return opened
 
 
 def model_of(wanted: ExportRequest, folder: Path) -> Model:

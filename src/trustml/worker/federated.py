@@ -138,7 +138,7 @@ class FederatedDriver:
             plan=self._commitment,
             data=self._job.data_fingerprint,
             block=most,
-            drawn=drawn_for(mechanism, backend=self._job.backend, weights=self._model.weights),
+            drawn=drawn_for(mechanism, backend=self._job.backend, federated=True, weights=self._model.weights),
         )
         charge(self._ledger, entry)
 

@@ -29,7 +29,7 @@ from trustml.models.deployed_files import target_of_file
 from trustml.processes import is_offline
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line, write_problem
-from trustml.worker.exporting import exporter_of
+from trustml.worker.exporting import open_file
 
 _LOOK_SECONDS = 0.02
 
@@ -62,7 +62,7 @@ def load(backend: str, what: str, start: Path) -> LiveModel:
     """Load a model and wrap it; a function without parameters makes one."""
     if not names_module(what) and not what.endswith(".keras"):
         path = start / what
-        return _FileModel(exporter_of(backend).OPENERS[target_of_file(path)](path, as_given=True))
+        return _FileModel(open_file(backend, target_of_file(path), path, as_given=True))
     module = importlib.import_module(f"{entry_of(backend).module}.model_adapter")
     if what.endswith(".keras"):
         model = module.load_keras(start / what)

@@ -19,6 +19,7 @@ from trustml.plan.job import (
     ExplainJob,
     GameJob,
     Job,
+    ReconstructionJob,
     ShadowJob,
     TrainJob,
     timings_file,
@@ -29,18 +30,12 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
-from trustml.worker.attributes import attribute_fits, columns_of
-from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
 from trustml.worker.clock import Clock
-from trustml.worker.explaining import explain
-from trustml.worker.games import play_game
 from trustml.worker.job_context import JobContext, Progress, Trained
 from trustml.worker.learning_curve import LearningCurve
 from trustml.worker.machine_load import MachineLoad, resident_bytes
 from trustml.worker.predicting import extract, predict_recorded
 from trustml.worker.prepared import read_prepared
-from trustml.worker.shadows import train_shadows
-from trustml.worker.training import train
 
 
 def run_job(job: Job, folder: Path) -> WorkerResult:
@@ -67,19 +62,31 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     trained: Trained | None = None
     methods: tuple[MethodRecord, ...] = ()
     notes: tuple[str, ...] = ()
-    match job:
+    match job:  # each kind imports its own: what a job does not need costs every other one
         case TrainJob():
             library, trained = _train(job, backend, at=at)
             notes = trained.notes
         case ExplainJob():
+            from trustml.worker.explaining import explain
+
             methods = explain(job, backend, at=at)
             library = ", ".join(dict.fromkeys(m.library for m in methods if m.method != RandomControl().title))
         case ShadowJob():
+            from trustml.worker.shadows import train_shadows
+
             library = train_shadows(job, backend, at=at)
         case CanaryJob():
+            from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
+
             library, notes = train_with_canaries(job, backend, at=at), CANARY_NOTES
         case GameJob():
+            from trustml.worker.games import play_game
+
             library = play_game(job, backend, at=at)
+        case ReconstructionJob():
+            from trustml.worker.reconstruction import reconstruct
+
+            library = reconstruct(job, backend, at=at)
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),
@@ -101,6 +108,8 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
 
 
 def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Trained]:
+    from trustml.worker.training import train
+
     support = training_support(job.backend, job.regime)
     if isinstance(support, Missing):
         raise NotImplementedError(support.reason)
@@ -131,6 +140,8 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
             right = extract(network, examples, held_out, asked=job.extraction)
             write_atomic(inside(at.root, job.extracted), encode_arrays(right), private=True)
         if job.attributes is not None:
+            from trustml.worker.attributes import attribute_fits, columns_of
+
             values = read_arrays(inside(at.root, job.attribute_values))
             fits = attribute_fits(
                 network,

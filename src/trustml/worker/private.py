@@ -16,7 +16,9 @@ from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.augmentation import augmented
 from trustml.data.batches import BatchPlan, comes_in_turn, participation
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
+from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import secret_generator
+from trustml.data.user_rows import UserRows, stacked, user_rows
 from trustml.errors import PrivacyError
 from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob, checkpoint_file, counts_file
@@ -24,7 +26,7 @@ from trustml.plan.mechanism import check_draws, drawn_for, make_charge, tells_pa
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
-from trustml.record.files import encode_arrays, inside, write_atomic
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Execution
@@ -60,9 +62,10 @@ class PrivateTraining:
         if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
             raise PrivacyError(f"{job.id}: an earlier attempt used these batches; a new attempt needs new ones")
         self._usable = finite_rows(examples.inputs)
+        self._users = self._rows_of_users() if job.regime.unit == "user" else None
+        self._count = len(examples) if self._users is None else self._mechanism.examples
         clipping = job.regime.clipping
-        augmentation = job.regime.augmentation
-        expected, multiplicity = self._mechanism.expected_batch_size, augmentation.multiplicity if augmentation else 1
+        expected, multiplicity = self._mechanism.expected_batch_size, rows_each(job.regime)
         self._piece, usual = microbatch(job.execution, expected=expected, multiplicity=multiplicity)
         settings = PrivateSettings(
             optimizer=job.regime.optimizer,
@@ -70,6 +73,7 @@ class PrivateTraining:
             count_unclipped=isinstance(clipping, Adaptive),
             expected_batch_size=expected,
             multiplicity=multiplicity,
+            rows_of_users=self._users is not None,
             noise_seed=entropy_words(),
             noise=self._strategy(),
             micro_batch_size=self._piece if self._piece < usual else 0,
@@ -83,26 +87,27 @@ class PrivateTraining:
         self._average: Weights = model.trained if job.regime.ema_decay else {}
         self._restore(model)
 
-    def run(self, plan: BatchPlan, *, augmentation_entropy: tuple[int, ...]) -> Trained:
-        """Take all steps that the mechanism allows."""
+    def run(self, plan: BatchPlan, *, entropy: tuple[int, ...]) -> Trained:
+        """Take all steps that the mechanism allows; copies, or rows of users, are drawn by `entropy`."""
         mechanism, at = self._mechanism, self._at
         checkpoints = Checkpoints(
             inside(at.root, checkpoint_file(self._job)), seconds=self._job.execution.checkpoint_seconds
         )
         steps = min(mechanism.steps, len(plan))
-        check_draws(mechanism, np.diff(plan.offsets), examples=len(self._examples), name=self._job.id)
+        check_draws(mechanism, np.diff(plan.offsets), examples=self._count, name=self._job.id)
         if mechanism.noise != "independent" and not comes_in_turn(plan, separation=mechanism.separation):
             raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
-        expected = mechanism.expected_batch_size * mechanism.total_steps
-        at.plan_curve(steps=mechanism.start_step + steps, rows=expected, start=mechanism.start_step)
+        each = self._regime.rows_per_user if self._regime.unit == "user" else 1  # what users hold would tell of them
+        seen = mechanism.expected_batch_size * mechanism.total_steps * each
+        at.plan_curve(steps=mechanism.start_step + steps, rows=seen, start=mechanism.start_step)
         at.look(mechanism.start_step, self._weights)
         for number in range(steps):
             if number % mechanism.steps_per_charge == 0:
                 self._charge(plan, number, min(number + mechanism.steps_per_charge, steps))
             done = mechanism.start_step + number
-            with at.clock.step(examples=len(plan[number])):
-                broken[number] = self._step(plan[number], done, (*augmentation_entropy, done))
+            with at.clock.step(examples=self._rows_in(plan[number])):
+                broken[number] = self._step(plan[number], done, (*entropy, done))
             at.progress.step(done + 1, mechanism.start_step + steps)
             at.look(done + 1, self._weights)
             if checkpoints.due:
@@ -146,7 +151,7 @@ class PrivateTraining:
 
     def _charge(self, plan: BatchPlan, first: int, end: int) -> None:
         told = tells_participation(self._mechanism)
-        most = int(participation(plan, len(self._examples), first=first, end=end).max()) if told else None
+        most = int(participation(plan, self._count, first=first, end=end).max()) if told else None
         if self._mechanism.noise != "independent":
             most = self._mechanism.largest_participation
         charge(
@@ -163,13 +168,13 @@ class PrivateTraining:
         )
 
     def _step(self, batch: Ints, done: int, entropy: tuple[int, ...]) -> int:
-        """Take one step and count the examples that were left out."""
-        rows = batch[self._usable[batch]]
-        inputs, labels = self._copies(rows, entropy), self._examples.labels[rows]
-        unclipped, broken = 0, len(batch) - len(rows)
-        for start in range(0, len(rows), self._piece):
-            part = slice(start, start + self._piece)
-            found = accumulate_finite(self._trainer, inputs[part], labels[part], clipping_norm=self._clipping_norm)
+        """Take one step and count the examples, or users, that were left out."""
+        there = self._usable if self._users is None else self._users.counts > 0
+        came = batch[there[batch]]
+        unclipped, broken = 0, len(batch) - len(came)
+        for start in range(0, len(came), self._piece):
+            inputs, labels = self._rows(came[start : start + self._piece], entropy)
+            found = accumulate_finite(self._trainer, inputs, labels, clipping_norm=self._clipping_norm)
             unclipped, broken = unclipped + found[0], broken + found[1]
         regime = self._regime
         self._trainer.update(
@@ -187,11 +192,29 @@ class PrivateTraining:
             }
         return broken
 
-    def _copies(self, rows: Ints, entropy: tuple[int, ...]) -> Floats:
-        inputs, augmentation = self._examples.inputs[rows], self._regime.augmentation
+    def _rows(self, came: Ints, entropy: tuple[int, ...]) -> tuple[Floats, LabelArray]:
+        """Give the copies of examples, or the rows of users, that a step sees, and their labels."""
+        if self._users is not None:
+            most = self._regime.rows_per_user
+            return stacked(self._examples, self._users.chosen(came, most=most, entropy=entropy), most=most)
+        augmentation = self._regime.augmentation
+        inputs, labels = self._examples.inputs[came], self._examples.labels[came]
         if augmentation is None:
-            return inputs[:, None]
-        return augmented(inputs, rows, augmentation, examples=len(self._examples), entropy=entropy)
+            return inputs[:, None], labels
+        return augmented(inputs, came, augmentation, examples=len(self._examples), entropy=entropy), labels
+
+    def _rows_of_users(self) -> UserRows:
+        """Read who holds what, and see that it is the division whose users are protected."""
+        owners = read_arrays(inside(self._at.root, self._job.clients))["owners"].astype(np.int64)
+        if owners_fingerprint(owners) != self._mechanism.users or len(owners) != len(self._examples):
+            raise PrivacyError(f"{self._job.clients}: is not the partition whose users {self._job.id} protects")
+        return user_rows(owners, self._usable, users=self._mechanism.examples)
+
+    def _rows_in(self, batch: Ints) -> int:
+        """Count the training examples of a batch that a step sees."""
+        if self._users is None:
+            return len(batch)
+        return int(np.minimum(self._users.counts[batch], self._regime.rows_per_user).sum())
 
     def _adapt(self, clipping: Adaptive, centred_count: float) -> None:
         """Move the clipping norm towards the quantile; `centred_count` sums +1/2 and -1/2 over the examples."""
@@ -218,6 +241,13 @@ class PrivateTraining:
         if self._mechanism.attempt > 1:
             notes.append("went on after an interruption, on new batches: batch parity with other backends is lost")
         return tuple(notes)
+
+
+def rows_each(regime: DPSGD) -> int:
+    """Rows of one example, or one user, that go through the network for one gradient."""
+    if regime.unit == "user":
+        return regime.rows_per_user
+    return 1 if regime.augmentation is None else regime.augmentation.multiplicity
 
 
 def microbatch(execution: Execution, *, expected: int, multiplicity: int = 1) -> tuple[int, int]:

@@ -20,18 +20,16 @@ from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, Ablation, Plain
-from trustml.worker.ablated import train_ablated
-from trustml.worker.federated import FederatedDriver
-from trustml.worker.fine_tuning import fine_tuning
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.plain import train_plain
-from trustml.worker.private import PrivateTraining
 
 
 def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
     """Train what the job's regime says by the job's regime; the weights are those of the whole model."""
     if not trainable_of(job):
         return _by_regime(job, backend, model, examples, at=at)
+    from trustml.worker.fine_tuning import fine_tuning
+
     part = fine_tuning(job, backend, model, examples, at=at)
     if at.curve is not None:
         at.curve.whole = part.whole
@@ -51,15 +49,21 @@ def _by_regime(job: TrainJob, backend: Backend, model: Model, examples: Examples
         case Plain(ablation=Ablation() as ablation):
             if job.ablated is None:
                 raise RecordError(f"{job.id}: names no steps to take; start a new run")
+            from trustml.worker.ablated import train_ablated
+
             return train_ablated(job, ablation, job.ablated, backend, model, examples, plan=plan, at=at)
         case Plain():
             return train_plain(job, job.regime, backend, model, examples, plan=plan, at=at)
         case DPSGD():
+            from trustml.worker.private import PrivateTraining
+
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
             entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
             training = PrivateTraining(job, backend, model, examples, commitment=commitment, at=at)
-            return training.run(plan, augmentation_entropy=entropy)
+            return training.run(plan, entropy=entropy)
         case _:
+            from trustml.worker.federated import FederatedDriver
+
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
             federated = FederatedDriver(job, backend, model, examples, commitment=commitment, at=at)
             return federated.run(read_federated_plan(arrays))

@@ -18,6 +18,7 @@ ENTRY = BackendEntry(
     module="trustml_numpy",
     packages=("numpy",),
     fix="pip install trustml-numpy",
+    preloaded=("trustml_numpy",),
     regimes=Regimes(
         plain=Supported(library="trustml-numpy"),
         private=Supported(library="trustml-numpy"),

@@ -11,13 +11,14 @@ import msgspec
 import pytest
 
 from tests.launch.places.pretended import JOB, unfinished
+from trustml.cli.main import _main
 from trustml.errors import UsageError
 from trustml.launch.places import node, placed
 from trustml.launch.places import ticket as files
 from trustml.launch.places.contract import Work
 from trustml.launch.places.local import job_limits
 from trustml.launch.places.placed import EnginePlace, PlacedWorker
-from trustml.launch.places.ticket import Answer, EndedOnNode, Pulse, Ticket, fingerprint, require_nobody
+from trustml.launch.places.ticket import Answer, EndedOnNode, Pulse, Ticket, fingerprint, left_at_work, require_nobody
 from trustml.launch.process import Ended
 from trustml.launch.resume import prepare_resume
 from trustml.launch.schedule import JobScheduler, _as_released
@@ -183,7 +184,7 @@ def test_another_version_of_trustml_is_refused(run):
     assert "0.0.1 where the run began" in files.read(folder / files.ENDED, EndedOnNode).reason
 
 
-def test_nobody_goes_on_beside_a_node_that_still_works(own, monkeypatch):
+def test_nobody_goes_on_beside_a_node_that_still_works(own, monkeypatch, capsys):
     monkeypatch.setattr(files, "BEAT_SECONDS", 0.1)
     _, folder = start(own, Engine())
     answer(folder)
@@ -199,10 +200,16 @@ def test_nobody_goes_on_beside_a_node_that_still_works(own, monkeypatch):
     try:
         with pytest.raises(UsageError, match=f"{JOB} still runs on n1, left by a launcher that is gone"):
             require_nobody(own, patience=2.0)
+        own.write_manifest(msgspec.structs.replace(own.manifest(), status="running"))
+        for command, shown in (("list", ("running", f'"left_on":["{NODE.name}"]')), ("jobs", (JOB, NODE.name))):
+            assert _main([command, "--runs", str(own.path.parent), "--json"]) == 0
+            said = capsys.readouterr().out
+            assert all(word in said for word in shown), said
     finally:
         stop.set()
         thread.join()
     require_nobody(own, patience=0.3)
+    assert left_at_work([own], patience=0.3) == {}
 
 
 def test_going_on_takes_back_tickets_that_wait_in_a_queue(own, capsys):

@@ -15,6 +15,7 @@ from trustml.report.accuracy.details import details_of
 from trustml.report.accuracy.frames import judged_models
 from trustml.report.accuracy.scores import (
     MOST_CURVES,
+    decimals,
     error_frame,
     mistakes_frame,
     predicted_frame,
@@ -156,3 +157,10 @@ def test_of_texts_no_model_is_looked_at_one_by_one():
     outputs, labels = RANDOM.normal(size=(5, 7, 2)), RANDOM.integers(0, 9, (5, 7))
     assert judged_models(evidence_of(NextToken(), outputs, labels)) == []
     assert judged_models(evidence_of(Classes(), *two_classes())) == [MODEL]
+
+
+@pytest.mark.parametrize(
+    ("values", "places"), [([5e5, -10.0], 0), ([12.0], 2), ([0.5], 4), ([1e-3], 6), ([0.0], 3), ([], 3), ([np.nan], 3)]
+)
+def test_numbers_have_the_places_that_the_largest_needs(values, places):
+    assert decimals(values) == places

@@ -25,11 +25,13 @@ from trustml.errors import UsageError
 from trustml.record.store import RunDirectory
 from trustml.report.attacks.frames import TINY, thinned
 from trustml.report.site import html
+from trustml.report.site import pages as pages_module
 from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Page, ReleasedRun, Section
 from trustml.report.site.pages import _audit, _made, _page
 from trustml.report.site.subjects import SUBJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
+DIFFER = "In what the runs differ"
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
 
 
@@ -253,3 +255,15 @@ def test_every_chart_is_drawn_in_a_browser_that_reaches_nothing(pages, files, tm
             assert not severe, severe
             wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
             assert wide, f"{page} is wider than the window"
+
+
+def test_in_what_runs_differ_comes_first_of_one_table_and_last_of_several(whole, monkeypatch):
+    monkeypatch.setattr(pages_module, "SUBJECTS", {})
+    monkeypatch.setattr(pages_module, "_overview", lambda run, pages: [])
+    run = html.shown_run(whole)
+    manifest = run.manifest
+    elsewhere = replace(manifest, data=replace(manifest.data, fingerprint="0" * 64))
+    for other, place in ((replace(manifest, scenario={**manifest.scenario, "seeds": [5]}), 0), (elsewhere, -1)):
+        (index, *_) = html.pages_of([run, dataclasses.replace(run, manifest=other)])
+        assert [of for of, parts in index.sections if parts and parts[0].title == DIFFER] == [""]
+        assert index.sections[place][1][0].title == DIFFER

@@ -16,8 +16,9 @@ from trustml.backends.contract import (
     PrivateTrainer,
     Trainer,
 )
-from trustml.backends.settings import FederatedSettings, PrivateSettings
+from trustml.backends.settings import FederatedSettings, InversionSettings, PrivateSettings
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
+from trustml.data.dataset import Floats
 from trustml.models.layers import NativeModule
 from trustml.models.native import OwnNetwork
 from trustml.scenario.regimes import Plain
@@ -71,6 +72,12 @@ def _own(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]
     return look_at(layer, input_shape, seeds)
 
 
+def _invert(model: Model, settings: InversionSettings) -> Floats:
+    from trustml.backends.jax.inversion import invert
+
+    return invert(model, settings)
+
+
 def _native(model: Model) -> Any:
     from trustml.backends.jax.network import native_model
 
@@ -88,4 +95,5 @@ BACKEND = Backend(
     explain=_explain,
     native=_native,
     own=_own,
+    invert=_invert,
 )

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from trustml.backends.jax.losses import example_losses
+from trustml.backends.jax.losses import copies_loss
 from trustml.backends.jax.network import (
     Params,
     apply,
@@ -81,7 +81,8 @@ def clipped_gradients(
     architecture : Architecture
     params : dict of str to array
     tile : (inputs, labels, mask)
-        Inputs are (n, k, *x). The k copies of an example make one mean loss. Masked rows contribute zero.
+        Inputs are (n, k, *x). The k copies of an example make one mean loss, by its label or, where they are a user's
+        rows, by labels of their own (n, k, ...). Masked rows contribute zero.
     clipping_norm : float
         Largest L2 norm over all parameters together.
     per_layer : bool
@@ -189,8 +190,7 @@ def _layer_gradients(
             else:
                 values[node.name] = unweighted(node.layer, given, jax.random.fold_in(key, index), first * copies)
         outputs = values[architecture.nodes[-1].name]
-        losses = example_losses(task, outputs, jnp.repeat(labels, copies, axis=0))
-        return losses.sum() / copies, seen
+        return copies_loss(task, outputs, labels, copies=copies), seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)
     found: dict[str, _Outer | _Written | Scattered] = {}
@@ -232,7 +232,7 @@ def _alone(
 
     def loss(params: Params, copies: Array, label: Array, own: Array) -> Array:
         outputs = apply(architecture, params, copies, own)
-        return example_losses(task, outputs, jnp.repeat(label[None], len(copies), axis=0)).mean()
+        return copies_loss(task, outputs, label[None], copies=len(copies))
 
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(len(inputs)))
     found = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, 0))(params, inputs, labels, keys)

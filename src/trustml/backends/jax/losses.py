@@ -34,6 +34,23 @@ def example_losses(task: Task, outputs: Array, labels: Array) -> Array:
             return (each * _of_steps(labels)).sum(axis=1)
 
 
+def copies_loss(task: Task, outputs: Array, labels: Array, *, copies: int) -> Array:
+    """Sum over the examples of their mean loss over copies; outputs are (n * k, c), or (n * k, steps, c).
+
+    Labels are (n, ...), the same for all copies; or (n, k, ...), those of a user's rows, of which one whose label is
+    negative or not a number is not there.
+    """
+    if labels.ndim == outputs.ndim - are_classes(task):
+        return example_losses(task, outputs, jnp.repeat(labels, copies, axis=0)).sum() / copies
+    rows = labels.reshape(-1, *labels.shape[2:])
+    marks = rows.reshape(len(rows), -1)[:, 0]
+    there = ~jnp.isnan(marks) if jnp.issubdtype(rows.dtype, jnp.floating) else marks >= 0
+    known = jnp.where(there.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.zeros_like(rows))
+    counts = there.reshape(-1, copies).sum(axis=1)
+    shares = there / jnp.repeat(jnp.maximum(counts, 1), copies)
+    return (example_losses(task, outputs, known) * shares).sum()
+
+
 def output_slopes(task: Task, outputs: Array, labels: Array) -> Array:
     """Derivative of each example's loss by its outputs, (n, c), by formula: that of the softmax spares a scatter."""
     if not are_classes(task):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
 from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for, tied_rows
-from trustml.backends.tensorflow.losses import example_losses
+from trustml.backends.tensorflow.losses import copies_loss
 from trustml.backends.tensorflow.network import walk_nodes
 from trustml.backends.tensorflow.tokens import TiedProduct
 from trustml.models.layers import INPUT, Architecture
@@ -29,6 +29,7 @@ def per_example_gradients(
     labels: tf.Tensor,
     *,
     copies: int,
+    own_labels: bool = False,
     task: Task = DEFAULT_TASK,
 ) -> list[PerExample]:
     """Gradients of the loss of each example, averaged over its copies, in the order of `variables`.
@@ -42,8 +43,10 @@ def per_example_gradients(
     inputs : tf.Tensor
         Shape (b * copies, *x), the copies of an example one after another.
     labels : tf.Tensor
-        Shape (b,), or (b, c).
+        Shape (b,), or (b, c); with `own_labels` (b, copies) or (b, copies, c).
     copies : int
+    own_labels : bool
+        Whether the copies are rows of a user, each with its own label.
     task : Task
 
     Raises
@@ -69,8 +72,7 @@ def per_example_gradients(
             return values
 
         values = walk_nodes(model, architecture.nodes, {INPUT: inputs}, call)
-        losses = example_losses(task, values, tf.repeat(labels, copies, axis=0))
-        total = tf.reduce_sum(losses) / copies
+        total = copies_loss(task, values, labels, copies=copies, own_labels=own_labels)
     found: dict[object, PerExample] = {}
     came_back = list(zip(ways_back, tape.gradient(total, outputs), strict=True))
     uses = {id(layer.lookup): (given, g) for (layer, given, _), g in came_back if isinstance(layer, TiedProduct)}

@@ -24,15 +24,15 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
 from trustml.backends.tensorflow.layer_rules import rule_for
-from trustml.backends.tensorflow.losses import example_losses
+from trustml.backends.tensorflow.losses import copies_loss
 from trustml.backends.tensorflow.network import build_keras, trained_variables
 
 _MOST_WRITTEN = 2**27
 """Numbers of gradients that book-keeping writes out at once, 512 MiB of them."""
 MODES = ("dp_model", "book_keeping")
 Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
-"""Inputs (b, k, *x), labels (b,) or (b, c), mask (b,), clipping norm to the sum of clipped gradients and the number not
-clipped.
+"""Inputs (b, k, *x), labels (b, ...) or of users (b, k, ...), mask (b,), clipping norm to the sum of clipped gradients
+and the number not clipped.
 
 The mask is 1 for an example and 0 for what fills up.
 """
@@ -79,9 +79,14 @@ class Clipper:
         keras_model, variables, task = self.model, list(self.variables.values()), self._task
 
         def of_one(copies: tf.Tensor, label: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-            labels = tf.repeat(label[None], tf.shape(copies)[0], axis=0)
             with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(example_losses(task, keras_model(copies, training=True), labels))
+                loss = copies_loss(
+                    task,
+                    keras_model(copies, training=True),
+                    label[None],
+                    copies=settings.multiplicity,
+                    own_labels=settings.rows_of_users,
+                )
             # Of a table of tokens slices come back, whose norm would count a token that comes again as several.
             gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
             unclipped = tf.cast(tf.linalg.global_norm(gradients) <= clipping_norm, tf.int32)
@@ -118,7 +123,14 @@ class Clipper:
         ) -> tuple[list[tf.Tensor], tf.Tensor]:
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
             gradients = per_example_gradients(
-                keras_model, architecture, variables, flat, labels, copies=copies, task=task
+                keras_model,
+                architecture,
+                variables,
+                flat,
+                labels,
+                copies=copies,
+                own_labels=settings.rows_of_users,
+                task=task,
             )
             return clipped_sum(gradients, mask, clipping_norm, per_layer=settings.per_layer)
 

@@ -102,7 +102,7 @@ class TFPrivacyTrainer:
         @tf.function(
             input_signature=(
                 tf.TensorSpec((self._rows, settings.multiplicity, *model.input_shape), tf.float32),
-                label_spec(model, self._rows),
+                label_spec(model, self._rows, rows_of_user=settings.multiplicity if settings.rows_of_users else None),
                 tf.TensorSpec((self._rows,), tf.float32),
                 tf.TensorSpec((), tf.float32),
             ),

@@ -116,7 +116,7 @@ def _logits(model: Model, built: tf.keras.Model) -> tf.types.experimental.Generi
     def logits(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"logits": built(inputs, training=False)}
 
-    return tf.function(logits, input_signature=signature)
+    return tf.function(logits, input_signature=signature, autograph=False)
 
 
 class _KerasFile:

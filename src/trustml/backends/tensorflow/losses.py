@@ -36,6 +36,24 @@ def example_losses(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tens
             return tf.reduce_sum(each * follows, axis=1) / tf.maximum(tf.reduce_sum(follows, axis=1), 1.0)
 
 
+@tf.autograph.experimental.do_not_convert
+def copies_loss(task: Task, outputs: tf.Tensor, labels: tf.Tensor, *, copies: int, own_labels: bool) -> tf.Tensor:
+    """Sum over the examples of their mean loss over copies; outputs are of all n * k rows.
+
+    Labels are (n, ...), the same for all copies; or (n, k, ...), those of a user's rows, of which one whose label is
+    negative or not a number is not there.
+    """
+    if not own_labels:
+        return tf.reduce_sum(example_losses(task, outputs, tf.repeat(labels, copies, axis=0))) / copies
+    rows = tf.reshape(labels, (-1, *labels.shape[2:]))
+    marks = tf.reshape(rows, (tf.shape(rows)[0], -1))[:, 0]
+    there = ~tf.math.is_nan(marks) if rows.dtype.is_floating else marks >= 0
+    known = tf.where(tf.reshape(there, (-1, *[1] * (rows.shape.rank - 1))), rows, tf.zeros_like(rows))
+    counted = tf.reshape(tf.cast(there, tf.float32), (-1, copies))
+    shares = counted / tf.maximum(tf.reduce_sum(counted, axis=1, keepdims=True), 1.0)
+    return tf.reduce_sum(example_losses(task, outputs, known) * tf.reshape(shares, (-1,)))
+
+
 def keras_loss(task: Task, reduction: str = tf.keras.losses.Reduction.AUTO) -> tf.keras.losses.Loss:
     """The same as a loss of Keras; where it has its own, that."""
     if task == DEFAULT_TASK:
@@ -43,9 +61,10 @@ def keras_loss(task: Task, reduction: str = tf.keras.losses.Reduction.AUTO) -> t
     return _TaskLoss(task, reduction)
 
 
-def label_spec(model: Model, rows: int | None) -> tf.TensorSpec:
-    """Type and shape of the labels of so many examples."""
-    return tf.TensorSpec((rows, *model.label_shape), label_type(model.task))
+def label_spec(model: Model, rows: int | None, *, rows_of_user: int | None = None) -> tf.TensorSpec:
+    """Type and shape of the labels of so many examples, or of so many users with so many rows each."""
+    each = () if rows_of_user is None else (rows_of_user,)
+    return tf.TensorSpec((rows, *each, *model.label_shape), label_type(model.task))
 
 
 def label_type(task: Task) -> tf.DType:

@@ -94,7 +94,8 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.T
     size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
     inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
     most = model.outputs if are_classes(model.task) else 2
-    labels = tf.cast(generator.integers(most, size=(size, *model.label_shape)), label_type(model.task))
+    each = (settings.multiplicity,) if settings.rows_of_users else ()
+    labels = tf.cast(generator.integers(most, size=(size, *each, *model.label_shape)), label_type(model.task))
     return tf.constant(inputs, tf.float32), labels, tf.ones(size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,19 @@ import tensorflow as tf
 from trustml.models.layers import STANDARDISATION_EPSILON, Padding
 
 
+class AsWritten(tf.keras.layers.Layer):
+    """A layer without control flow over tensors, whose functions AutoGraph would take long to rewrite for nothing."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "call" in vars(cls):
+            signature = inspect.signature(cls.call)  # Keras looks at it to know what it may give
+            cls.call = tf.autograph.experimental.do_not_convert(cls.call)
+            cls.call.__signature__ = signature
+
+
 @tf.keras.utils.register_keras_serializable("trustml")
-class Pad(tf.keras.layers.Layer):
+class Pad(AsWritten):
     """Pad rows and columns by explicit counts with one value."""
 
     def __init__(self, padding: Padding, value: float, name: str | None = None) -> None:
@@ -32,7 +44,7 @@ class Pad(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class GlobalMean(tf.keras.layers.Layer):
+class GlobalMean(AsWritten):
     """Mean of each channel over all places."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -41,7 +53,7 @@ class GlobalMean(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class LossOfEach(tf.keras.layers.Layer):
+class LossOfEach(AsWritten):
     """Cross-entropy of each label that an example could have, from logits of classes or from log-odds of the second."""
 
     def __init__(self, exclusive: bool, name: str | None = None) -> None:
@@ -60,7 +72,7 @@ class LossOfEach(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class PlainGroupNorm(tf.keras.layers.GroupNormalization):
+class PlainGroupNorm(AsWritten, tf.keras.layers.GroupNormalization):
     """Group normalisation over all values, without a mask of ones."""
 
     def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
@@ -77,7 +89,7 @@ class PlainGroupNorm(tf.keras.layers.GroupNormalization):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class RMSNormalization(tf.keras.layers.Layer):
+class RMSNormalization(AsWritten):
     """Divide by the root mean square over the last axis, and scale."""
 
     def __init__(self, epsilon: float, name: str | None = None) -> None:
@@ -102,7 +114,7 @@ class RMSNormalization(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class WindowConvolution(tf.keras.layers.Layer):
+class WindowConvolution(AsWritten):
     """Convolution of images or sequences by gathered windows: with groups, dilation or standardised filters.
 
     TensorFlow 2.14 has no gradients of convolutions with groups or dilation on a CPU.

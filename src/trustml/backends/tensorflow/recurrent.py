@@ -11,11 +11,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from trustml.backends.tensorflow.own_layers import AsWritten
+
 _GATES = {"GRU": 3, "LSTM": 4}
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class GatedRecurrence(tf.keras.layers.Layer):
+class GatedRecurrence(AsWritten):
     """States (n, steps, units) from values (n, steps, channels).
 
     Parameters

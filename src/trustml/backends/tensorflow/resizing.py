@@ -7,12 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from trustml.backends.tensorflow.own_layers import AsWritten
 from trustml.models.layers import Padding
 from trustml.models.resizing import adaptive_means
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class TransposedConvolution(tf.keras.layers.Layer):
+class TransposedConvolution(AsWritten):
     """The transpose of a convolution of images, or of sequences as images of one column; some is cut off.
 
     Parameters
@@ -85,7 +86,7 @@ class TransposedConvolution(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class GlobalMax(tf.keras.layers.Layer):
+class GlobalMax(AsWritten):
     """Largest value of each channel over all places; of equal ones the first has the gradient, as in JAX."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -96,7 +97,7 @@ class GlobalMax(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class AdaptiveMean(tf.keras.layers.Layer):
+class AdaptiveMean(AsWritten):
     """Means of so many windows along each axis of places."""
 
     def __init__(self, size: tuple[int, ...], name: str | None = None) -> None:
@@ -116,7 +117,7 @@ class AdaptiveMean(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
-class Scaled(tf.keras.layers.Layer):
+class Scaled(AsWritten):
     """Multiply by a constant."""
 
     def __init__(self, value: float, name: str | None = None) -> None:

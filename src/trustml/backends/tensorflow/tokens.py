@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
+from trustml.backends.tensorflow.own_layers import AsWritten
 from trustml.models.layers import (
     Layer,
 )
@@ -28,7 +29,7 @@ from trustml.models.token_layers import (
 from trustml.models.token_types import feature_of_columns, rotations, sinusoids
 
 
-class _TokenLayer(tf.keras.layers.Layer):
+class _TokenLayer(AsWritten):
     """A Keras layer of one struct."""
 
     def __init__(self, layer: Any, name: str | None = None) -> None:

@@ -29,7 +29,8 @@ class PlainTrainer:
                 tf.TensorSpec((None, *model.input_shape), tf.float32),
                 label_spec(model, None),
                 tf.TensorSpec((), tf.float32),
-            )
+            ),
+            autograph=False,
         )
         def step(inputs: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:

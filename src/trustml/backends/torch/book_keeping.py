@@ -17,7 +17,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
 from trustml.backends.torch.layer_gradients import Covered, layer_gradients, tied_gradients, trained_of
-from trustml.backends.torch.losses import batch_loss
+from trustml.backends.torch.losses import copies_loss
 from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.tokens import TiedProduct
@@ -26,6 +26,9 @@ from trustml.models.shapes import layer_shapes
 
 _MOST_WRITTEN, _MOST_ROWS = 2**26, 512
 """Numbers of gradients that are written out at once, 256 MiB of them, and rows whose activations lie beside them."""
+_HEAVY, _ROWS_OF_HEAVY = 2**16, 32
+"""Numbers of an example's gradients from which blocks of so many rows take at most a twentieth longer for each than
+larger ones. Of a batch of 64 in one block, which has to have room for 80, a fifth of the work is filling."""
 
 
 class BookKeepingClipper:
@@ -51,7 +54,8 @@ class BookKeepingClipper:
         sequences = any(len(shape) == 2 for shape in layer_shapes(model.architecture, model.input_shape)[1:])
         small = nn.Linear | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
         matrices = not all(isinstance(layer, small) for layer in layers) or copies > 1 or sequences
-        self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // max(1, written))) if matrices else None
+        rows = _ROWS_OF_HEAVY if written >= _HEAVY else _MOST_ROWS
+        self.most_examples = max(1, min(rows // copies, _MOST_WRITTEN // max(1, written))) if matrices else None
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),
             noise_multiplier=0.0,
@@ -61,12 +65,14 @@ class BookKeepingClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients, by one backward pass."""
-        loss = batch_loss(self._task, self.module(inputs), labels, reduction="sum") / self._settings.multiplicity
+        settings = self._settings
+        outputs = self.module(inputs)
+        loss = copies_loss(self._task, outputs, labels, copies=settings.multiplicity, own_labels=settings.rows_of_users)
         seen, self._seen = self._seen, []
         # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
-        outputs = torch.autograd.grad(loss, [output for _, _, output in seen])
+        slopes = torch.autograd.grad(loss, [output for _, _, output in seen])
         with torch.no_grad():
-            return self._clipped(seen, outputs, examples, clipping_norm)
+            return self._clipped(seen, slopes, examples, clipping_norm)
 
     def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
         """Sum of the rows, clipped by the same rule."""

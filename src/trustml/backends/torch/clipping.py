@@ -22,7 +22,7 @@ from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.book_keeping import BookKeepingClipper
 from trustml.backends.torch.clipping_alone import ALONE, AloneClipper
 from trustml.backends.torch.given_rows import clip_rows, square_norms
-from trustml.backends.torch.losses import batch_loss
+from trustml.backends.torch.losses import copies_loss
 from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
@@ -65,8 +65,8 @@ class Clipper(Protocol):
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients in the order of `parameters`, and how many were not clipped.
 
-        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,) or (b * k, c). The first
-        `examples` of the b count, the others fill up.
+        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,) or (b * k, c), those of
+        copies alike unless they are rows of a user. The first `examples` of the b count, the others fill up.
         """
         ...
 
@@ -127,7 +127,10 @@ class SampledClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of Opacus's per-example gradients, clipped."""
-        batch_loss(self._task, self._sampled(inputs), labels, reduction="sum").backward()
+        # The slopes of a user's rows are shares of their mean already; copies of an example are averaged after.
+        own = self._settings.rows_of_users
+        copies = self._settings.multiplicity if own else 1
+        copies_loss(self._task, self._sampled(inputs), labels, copies=copies, own_labels=own).backward()
         rows = [self._joined(parameter.grad_sample)[:examples] for parameter in self.parameters.values()]
         for parameter in self.parameters.values():
             parameter.grad_sample = parameter.grad = None
@@ -140,9 +143,12 @@ class SampledClipper:
         return clip_rows(parts, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
 
     def _joined(self, sample: Tensor) -> Tensor:
-        """Mean over the copies of each example."""
+        """Mean over the copies of each example, or sum over what rows of a user take part in theirs."""
         copies = self._settings.multiplicity
-        return sample if copies == 1 else sample.reshape(-1, copies, *sample.shape[1:]).mean(dim=1)
+        if copies == 1:
+            return sample
+        each = sample.reshape(-1, copies, *sample.shape[1:])
+        return each.sum(dim=1) if self._settings.rows_of_users else each.mean(dim=1)
 
 
 def keep_channels_first(module: nn.Module) -> None:

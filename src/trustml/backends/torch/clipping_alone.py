@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.given_rows import clip_rows, square_norms
-from trustml.backends.torch.losses import batch_loss
+from trustml.backends.torch.losses import copies_loss
 from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 
@@ -63,13 +63,17 @@ class AloneClipper:
         return clip_rows(parts, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
 
     def _loss(self, parameters: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return batch_loss(self._task, functional_call(self.module, parameters, (inputs,)), labels)
+        return self._of_one(functional_call(self.module, parameters, (inputs,)), labels)
+
+    def _of_one(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        own = self._settings.rows_of_users
+        return copies_loss(self._task, outputs, labels, copies=self._settings.multiplicity, own_labels=own)
 
     def _loop(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         parameters = list(self.parameters.values())
         found = [
             torch.autograd.grad(
-                batch_loss(self._task, self.module(one), label), parameters, allow_unused=True, materialize_grads=True
+                self._of_one(self.module(one), label), parameters, allow_unused=True, materialize_grads=True
             )
             for one, label in zip(inputs, labels, strict=True)
         ]

@@ -128,7 +128,10 @@ class OpacusTrainer:
     def _clip_block(self, inputs: Floats, labels: LabelArray, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
         if self._ranks is not None:
             return self._ranks.clip(inputs, labels, clipping_norm=clipping_norm)
-        return clip_block(self._clipper, inputs, labels, rows=self._rows, clipping_norm=clipping_norm)
+        own_labels = self._settings.rows_of_users
+        return clip_block(
+            self._clipper, inputs, labels, rows=self._rows, clipping_norm=clipping_norm, own_labels=own_labels
+        )
 
     def _add(self, sums: list[torch.Tensor]) -> None:
         if self._sums is None:

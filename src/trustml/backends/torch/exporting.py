@@ -15,6 +15,8 @@ from trustml.backends.contract import Deployed, FileRequest
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import build_module, from_input, target_gradients, to_input
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
+from trustml.models import pte_files
 from trustml.models.deployed_files import refuse_deployed_file
 from trustml.models.exported import STATEMENT
 from trustml.models.node_runtime import NodeModel, added_folder
@@ -73,7 +75,8 @@ def export_onnx(wanted: FileRequest) -> None:
 def export_executorch(wanted: FileRequest) -> None:
     """Write a program of ExecuTorch, lowered to XNNPACK; images go in channels-first, up to :data:`_MOST_ROWS` at once.
 
-    The statement is what a second, constant method gives.
+    The statement is what a second, constant method gives. ``int8`` and ``dynamic`` are those of XNNPACK's quantiser;
+    the latter rounds linear layers alone.
     """
     _see_executorch()
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -82,10 +85,57 @@ def export_executorch(wanted: FileRequest) -> None:
     module = build_module(wanted.model).eval().to(memory_format=torch.contiguous_format).cpu()
     example = _in_order(_channels_first(np.zeros((2, *wanted.model.input_shape), np.float32)))
     batch = ({0: torch.export.Dim("batch", min=1, max=_MOST_ROWS)},)
-    program = torch.export.export(module, (example,), dynamic_shapes=batch)
     inside = {_STATEMENT_METHOD: wanted.statement}
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=inside)
-    wanted.path.write_bytes(lowered.to_executorch().buffer)
+    with _any_batch():
+        program = torch.export.export(module, (example,), dynamic_shapes=batch)
+        if wanted.quantised:
+            rounded = _rounded_by_xnnpack(program.module(), wanted)
+            program = torch.export.export(rounded, (example,), dynamic_shapes=batch)
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=inside)
+        _refuse_fewer_rows(lowered.exported_program())
+        wanted.path.write_bytes(lowered.to_executorch().buffer)
+
+
+def _refuse_fewer_rows(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program whose memory would be planned for fewer rows: lowering narrows the batch of some networks."""
+    from executorch.exir.sym_util import eval_upper_bound
+
+    (given,) = program.graph_signature.user_inputs
+    value = next(node.meta["val"] for node in program.graph.nodes if node.name == given)
+    rows = eval_upper_bound(value.shape[0])
+    if rows < _MOST_ROWS:
+        raise UsageError(
+            f"executorch: its lowering narrows this network to {rows} rows at once; export to onnx, or to tflite"
+        )
+
+
+def _rounded_by_xnnpack(module: torch.fx.GraphModule, wanted: FileRequest) -> torch.fx.GraphModule:
+    """Round weights by channel; for ``int8`` also values, by those that the calibration inputs give."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    dynamic = wanted.quantised == "dynamic"
+    way = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+    prepared = prepare_pt2e(module, XNNPACKQuantizer().set_global(way))
+    # Where values are rounded as they come, one example is seen for the weights' sake alone.
+    rows = np.zeros((1, *wanted.model.input_shape), np.float32) if wanted.calibration is None else wanted.calibration
+    for row in _channels_first(rows):
+        prepared(_in_order(row[None]))
+    return convert_pt2e(prepared)
+
+
+@contextmanager
+def _any_batch() -> Iterator[None]:
+    """Trace without libraries which are asked for batches of 16 and more alone.
+
+    Where they are on, the question alone narrows a free batch size to the answer that the example gives: the memory of
+    the program was planned for 15 rows.
+    """
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+        yield
 
 
 class TorchProgram:
@@ -187,7 +237,7 @@ class OnnxInBrowser:
 class ExecutorchProgram:
     """See :class:`trustml.backends.contract.Deployed`: what ExecuTorch computes, without gradients."""
 
-    gradients, rounded = False, False
+    gradients = False
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         self._laid_out = np.ascontiguousarray if as_given else _channels_first
@@ -196,6 +246,7 @@ class ExecutorchProgram:
 
         refuse_deployed_file(path)  # its operators are those built in, and none reads or writes a file
         self._content = path.read_bytes()  # the program reads from these very bytes as long as it lives
+        self.rounded = pte_files.holds_eight_bits(self._content)
         self._program = Runtime.get().load_program(self._content, verification=Verification.InternalConsistency)
         named = _STATEMENT_METHOD in self._program.method_names
         self.statement = str(self._program.load_method(_STATEMENT_METHOD).execute([])[0]) if named else ""

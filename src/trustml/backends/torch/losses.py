@@ -30,6 +30,22 @@ def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Litera
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
+def copies_loss(task: Task, outputs: Tensor, labels: Tensor, *, copies: int, own_labels: bool) -> Tensor:
+    """Sum over the examples of their mean loss over copies; outputs and labels are of all n * k rows.
+
+    With labels of their own the copies are a user's rows, of which one whose label is negative or not a number is not
+    there.
+    """
+    if not own_labels:
+        return batch_loss(task, outputs, labels, reduction="sum") / copies
+    marks = labels.flatten(1)[:, 0] if labels.ndim > 1 else labels
+    there = ~marks.isnan() if marks.is_floating_point() else marks >= 0
+    known = torch.where(there.view(-1, *[1] * (labels.ndim - 1)), labels, torch.zeros_like(labels))
+    counts = there.view(-1, copies).sum(dim=1).clamp(min=1)
+    shares = there.view(-1, copies).to(outputs.dtype) / counts[:, None]
+    return (example_losses(task, outputs, known) * shares.flatten()).sum()
+
+
 def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     """Loss of each example, (n,)."""
     if not are_classes(task):

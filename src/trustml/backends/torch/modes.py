@@ -20,6 +20,9 @@ from trustml.models.native import native_of
 
 _REPEATS = 5
 _LARGEST_BATCH = 256
+_MOST_WRITTEN = 2**27
+"""Numbers of all gradients of a trial's examples, which Opacus writes out: half a GiB. A table of 64,000 words has more
+for a batch of 64."""
 _SECONDS_ENOUGH = 2.0
 _UNCLIPPED = 1e9
 _AGREEMENT = 1e-3  # of the largest entry; between ways to add the same float32 numbers
@@ -76,7 +79,9 @@ def _measure(
 
 def _synthetic(model: Model, settings: PrivateSettings) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
+    numbers = sum(model.weights[name].size for name in model.trained)
+    fit = max(1, _MOST_WRITTEN // max(1, numbers * settings.multiplicity))
+    size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH, fit)
     shape = model.input_shape
     channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else shape
     rows = size * settings.multiplicity

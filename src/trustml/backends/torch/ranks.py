@@ -62,6 +62,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     count_unclipped: bool
     expected_batch_size: int
     multiplicity: int
+    rows_of_users: bool
     micro_batch_size: int
     dropout_seed: int
     device: str
@@ -71,13 +72,28 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     label_shape: tuple[int, ...]
 
 
-def clip_block(clipper: Clipper, inputs: Floats, labels: LabelArray, *, rows: int, clipping_norm: float) -> Sums:
-    """Clip one block of at most so many rows, filled up to that many; the sums, and how many were not clipped."""
+def clip_block(
+    clipper: Clipper,
+    inputs: Floats,
+    labels: LabelArray,
+    *,
+    rows: int,
+    clipping_norm: float,
+    own_labels: bool,
+) -> Sums:
+    """Clip one block of at most so many rows, filled up to that many; the sums, and how many were not clipped.
+
+    Copies with labels of their own are the rows of a user.
+    """
     examples, copies = inputs.shape[:2]
     inputs, labels = filled_up(inputs, rows), filled_up(labels, rows)
+    if own_labels:
+        labels = labels.reshape(-1, *labels.shape[2:])
+    elif copies > 1:
+        labels = cast(LabelArray, np.repeat(labels, copies, axis=0))
     return clipper.clip(
         to_input(inputs.reshape(-1, *inputs.shape[2:])),
-        to_labels(cast(LabelArray, np.repeat(labels, copies, axis=0)) if copies > 1 else labels),
+        to_labels(labels),
         examples=examples,
         clipping_norm=clipping_norm,
     )
@@ -103,7 +119,7 @@ class Ranks:
     def __init__(
         self, model: Model, settings: PrivateSettings, *, clipper: Clipper, mode: str, dropout_seed: int, rows: int
     ) -> None:
-        self._clipper, self._size = clipper, settings.devices
+        self._clipper, self._size, self._own_labels = clipper, settings.devices, settings.rows_of_users
         self._share = rows // self._size
         if current_device().type == "cuda" and torch.cuda.device_count() < self._size:
             raise UsageError(f"execution.devices: {self._size}, but PyTorch sees {torch.cuda.device_count()} GPUs")
@@ -123,13 +139,14 @@ class Ranks:
             count_unclipped=settings.count_unclipped,
             expected_batch_size=settings.expected_batch_size,
             multiplicity=settings.multiplicity,
+            rows_of_users=settings.rows_of_users,
             micro_batch_size=settings.micro_batch_size,
             dropout_seed=dropout_seed,
             device=current_device().type,
             threads=threads,
             size=self._size,
             rows=self._share,
-            label_shape=model.label_shape,
+            label_shape=(settings.multiplicity, *model.label_shape) if settings.rows_of_users else model.label_shape,
         )
         (folder / _TOLD).write_bytes(msgspec.json.encode(told))
         (folder / _WEIGHTS).write_bytes(encode_weights(model.weights))
@@ -153,6 +170,7 @@ class Ranks:
             labels[parts[0]],
             rows=self._share,
             clipping_norm=clipping_norm,
+            own_labels=self._own_labels,
         )
         return _added(self._group, own)
 
@@ -177,6 +195,7 @@ def serve(folder: Path, rank: int) -> None:
         count_unclipped=told.count_unclipped,
         expected_batch_size=told.expected_batch_size,
         multiplicity=told.multiplicity,
+        rows_of_users=told.rows_of_users,
         micro_batch_size=told.micro_batch_size,
         noise_seed=(0, 0, 0, 0),  # never used: noise is the first process's
     )
@@ -201,6 +220,7 @@ def serve(folder: Path, rank: int) -> None:
             labels.numpy()[: int(count)],
             rows=told.rows,
             clipping_norm=float(clipping_norm),
+            own_labels=told.rows_of_users,
         )
         _added(group, own)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trustml.launch.process import Ended
+from trustml.launch.warm import WarmWorkers
 from trustml.plan.job import Job
 from trustml.record.provenance import NodeRecord
 from trustml.record.schema import JobStatus
@@ -29,6 +30,8 @@ class Work:
         Descriptor of the run's lock, for places whose workers inherit it.
     compiled : Path
         Folder for programs that jobs of this run share, on this machine.
+    warm : WarmWorkers, optional
+        Forks the worker, where the job may be forked and the place is this machine.
     """
 
     run: RunDirectory
@@ -36,6 +39,7 @@ class Work:
     variables: dict[str, str]
     lock: int
     compiled: Path
+    warm: WarmWorkers | None = None
 
 
 class Placed(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from trustml.launch.compiled import reused_by
@@ -30,13 +31,17 @@ class LocalPlace:
         variables = job_variables(job) | environment.variables | work.variables
         if compiled is not None:
             variables |= reuse_compiled(compiled)
+        folder, forked = run.job_folder(job.id), None
+        if work.warm is not None:
+            forked = partial(work.warm.fork, backend=job.backend, python=python, folder=folder, lock=work.lock)
         return Worker(
             python=python,
-            folder=run.job_folder(job.id),
+            folder=folder,
             variables=variables,
             limits=job_limits(job),
             lock=work.lock,
             logs=run.file(logs_folder(job.id)),
+            forked=forked,
         )
 
 

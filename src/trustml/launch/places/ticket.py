@@ -18,8 +18,9 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -250,6 +251,54 @@ class Listener:
         return now - self._heard
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftAtWork:
+    """A job at which a node works on, though its launcher is gone."""
+
+    job: str
+    node: str
+
+
+def _open_tickets(run: RunDirectory) -> list[Path]:
+    """Folders of the tickets of a run that nobody closed."""
+    if not (run.path / FOLDER).is_dir():
+        return []
+    places = run.path.resolve() / FOLDER
+    if places.resolve() != places:  # a link leads to nothing of this run's
+        return []
+    return [one for one in places.iterdir() if one.is_dir() and not one.is_symlink() and not is_closed(one)]
+
+
+def left_at_work(runs: Sequence[RunDirectory], *, patience: float | None = None) -> dict[str, list[LeftAtWork]]:
+    """Tell at which jobs of runs whose launcher is gone nodes still work, by the run's name; it changes nothing.
+
+    Where a node took a ticket and never said that it ended, this listens to it, to all of them at once.
+    """
+    ears = {
+        folder: (run.path.name, Listener(folder / NODE_BEAT))
+        for run in runs
+        for folder in _open_tickets(run)
+        if (folder / CLAIMED).exists()
+    }
+    found: dict[str, list[LeftAtWork]] = {}
+    end = time.monotonic() + (3 * BEAT_SECONDS if patience is None else patience)
+    while ears and time.monotonic() < end:
+        time.sleep(BEAT_SECONDS / 4)
+        for folder, (name, ear) in list(ears.items()):
+            ear.silence()
+            if is_closed(folder):
+                del ears[folder]
+            elif ear.grew:
+                found.setdefault(name, []).append(_at_work(folder))
+                del ears[folder]
+    return found
+
+
+def _at_work(folder: Path) -> LeftAtWork:
+    answer = read(folder / ANSWER, Answer)
+    return LeftAtWork(job=folder.name.rpartition(".")[0], node=answer.node.name if answer else "some node")
+
+
 def require_nobody(run: RunDirectory, *, patience: float | None = None) -> None:
     """Take back tickets of earlier launchers that nobody used, and refuse if a node still works for one.
 
@@ -260,21 +309,16 @@ def require_nobody(run: RunDirectory, *, patience: float | None = None) -> None:
     ------
     UsageError
     """
-    places = run.path.resolve() / FOLDER
-    here = places.is_dir() and places.resolve() == places  # a link leads to nothing of this run's
-    left = [folder for folder in places.iterdir() if folder.is_dir() and not folder.is_symlink()] if here else []
-    open_ones = [folder for folder in left if not is_closed(folder) and not take_back(folder)]
-    ears = {folder: Listener(folder / NODE_BEAT) for folder in open_ones}
+    ears = {folder: Listener(folder / NODE_BEAT) for folder in _open_tickets(run) if not take_back(folder)}
     end = time.monotonic() + (LOST_SECONDS + 3 * BEAT_SECONDS if patience is None else patience)
     while ears:
         for folder, ear in ears.items():
             ear.silence()
             if ear.grew and not is_closed(folder):
-                answer = read(folder / ANSWER, Answer)
-                name = answer.node.name if answer else "some node"
+                left = _at_work(folder)
                 raise UsageError(
-                    f"{run.path.name}: {folder.name.rpartition('.')[0]} still runs on {name}, left by a launcher that "
-                    f"is gone; it ends by itself within {LOST_SECONDS:.0f} s, wait for that"
+                    f"{run.path.name}: {left.job} still runs on {left.node}, left by a launcher that is gone; it "
+                    f"ends by itself within {LOST_SECONDS:.0f} s, wait for that"
                 )
         ears = {folder: ear for folder, ear in ears.items() if not is_closed(folder)}
         if time.monotonic() > end:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -110,6 +112,12 @@ def _lift(hits: int, said: int, share: float) -> Cell:
     return Cell(f"{hits / said / share:.2f}", hits / said / share)
 
 
+def decimals(*values: npt.ArrayLike) -> int:
+    """Places behind the point that the largest of some numbers needs for four digits: none of house prices."""
+    largest = max((float(np.max(np.abs(part))) for part in map(np.asarray, values) if part.size), default=0.0)
+    return min(12, max(0, 3 - math.floor(math.log10(largest)))) if 0.0 < largest < math.inf else 3
+
+
 def mistakes_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
     """The answers that are wrong with most confidence, or the largest errors of a regression, in cells.
 
@@ -120,7 +128,8 @@ def mistakes_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None
         true, predicted = _numbers(evidence, record)
         worst = np.argsort(-np.abs(predicted - true), kind="stable")[:MOST_MISTAKES]
         numbers = {"true": true, "predicted": predicted, "error": predicted - true}
-        cells = {name: [Cell(f"{values[k]:,.4g}", values[k]) for k in worst] for name, values in numbers.items()}
+        places = decimals(numbers["true"], numbers["predicted"])
+        cells = {name: [Cell(f"{values[k]:,.{places}f}", values[k]) for k in worst] for name, values in numbers.items()}
         return pd.DataFrame({"held-out example": [Cell(str(k), k) for k in worst], **cells})
     if isinstance(evidence.task, Labels):
         return None

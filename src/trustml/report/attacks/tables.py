@@ -22,8 +22,9 @@ _IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainabl
 
 REMEMBERED = (
     "exposure in bits: 1.44 is what a sequence has that is not remembered; extracted: the share of texts that the "
-    "model goes on with word for word; guessed column: the share of rows whose value comes out; 'not trained on' is "
-    "the control"
+    "model goes on with word for word; guessed column: the share of rows whose value comes out; row made again: the "
+    "share of updates whose row is told from others; typical input: likeness to rows; property: the share of models of "
+    "which it is told, half by guessing; 'not trained on' is the control"
 )
 
 
@@ -37,7 +38,7 @@ def print_attacks(out: Console, table: pd.DataFrame) -> None:
         _print_audits(out, audits)
     remembered = remembered_cells(table)
     if not remembered.empty:
-        _print_cells(out, remembered, title="remembered: canary sequences, training texts, columns of training rows")
+        _print_cells(out, remembered, title="remembered: canaries, texts, columns and rows of training data")
         out.print(REMEMBERED, soft_wrap=True, markup=False)
 
 

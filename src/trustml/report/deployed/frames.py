@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
+from trustml.compare.table import fact_of
 from trustml.measures.entry import Measure
 from trustml.measures.measure import of_family, shown_in
+
+_OF_MODEL = ("model_auc", "model_at_least")
+"""Facts that give what the model itself has, by the same attack."""
+
+
+def deployed_frames(runs: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Give a line for every exported file of several runs, those of one model and target below each other."""
+    frames = [deployed_frame(table).assign(run=name) for name, table in runs]
+    frames = [frame for frame in frames if not frame.empty]
+    if not frames:
+        return pd.DataFrame()
+    lines = pd.concat(frames, ignore_index=True).fillna("-").sort_values(["model", "file"], kind="stable")
+    lines.insert(0, "run", lines.pop("run"))
+    return lines.reset_index(drop=True)
 
 
 def deployed_frame(table: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +33,7 @@ def deployed_frame(table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (model, file), cell in rows.groupby(["model", "subject"], sort=False):
         values = {one.head: _text(cell[cell.measure == name], one) for name, one in measures.items()}
-        (how,) = set(cell[cell.measure == "deployed_attribution_agreement"].method)
+        how = next(iter(cell[cell.measure == "deployed_attribution_agreement"].method), "")
         lines.append({"model": model, "file": file, **values, "attributions by": how or "-"})
     return pd.DataFrame(lines)
 
@@ -27,6 +43,8 @@ def _text(found: pd.DataFrame, measure: Measure) -> str:
     if found.empty:
         return "-"
     value, low, high = (float(found[name].iloc[0]) for name in ("value", "low", "high"))
-    if measure.spread != "interval" or not math.isfinite(high):
-        return measure.text(value)
-    return f"{measure.text(value)} [{measure.text(low)}, {measure.text(high)}]"
+    text = measure.text(value)
+    if measure.spread == "interval" and math.isfinite(high):
+        text += f" [{measure.text(low)}, {measure.text(high)}]"
+    of_model = [float(fact_of(found, fact, default=math.nan).iloc[0]) for fact in _OF_MODEL]
+    return ", model ".join([text, *(measure.text(own) for own in of_model if math.isfinite(own))])

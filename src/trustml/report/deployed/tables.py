@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from trustml.measures.deployed import MOST_APART
-from trustml.report.deployed.frames import deployed_frame
+from trustml.report.deployed.frames import deployed_frames
 from trustml.report.documents import titled_table
 
 if TYPE_CHECKING:
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from trustml.record.exports import ExportRecord
 
 
-def print_deployed(out: Console, table: pd.DataFrame) -> None:
-    """Print how far every exported file agrees with its model, and what it costs; nothing where there is none."""
-    frame = deployed_frame(table)
+def print_deployed(out: Console, runs: Sequence[tuple[str, pd.DataFrame]]) -> None:
+    """Print how far every exported file agrees with its model, and what it costs; nothing where there is none.
+
+    Parameters
+    ----------
+    out : Console
+    runs : sequence of (str, DataFrame)
+        Name and tidy table of each run; where they are several, their files of one model and target are side by side.
+    """
+    frame = deployed_frames(runs)
     if frame.empty:
         return
-    frame = frame.drop(columns="attributions by")
-    heads = [name if name in ("model", "file") else f">{name}" for name in frame]
+    frame = frame.drop(columns=["attributions by", *(["run"] if len(runs) == 1 else [])])
+    heads = [name if name in ("run", "model", "file") else f">{name}" for name in frame]
     shown = titled_table("exported models beside the models that were audited", *heads)
     for line in frame.itertuples(index=False):
         shown.add_row(*map(str, line))

@@ -38,8 +38,12 @@ def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
     there = [page for page in found if page.sections]
     names = {page.name for page in there}
     own = [(run.manifest.run, filled(_overview(run, names))) for run in runs]
-    first = [("", (_compared(runs),))] if len(runs) > 1 else []
-    return (Page(name=_INDEX, title="Overview", sections=(*first, *own)), *there)
+    if len(runs) > 1:
+        differing, costs = ("", (_differing(runs),)), ("", (_costs(runs),))
+        # Runs of one table are told apart by a few fields. Those of several differ in most, which answers nothing.
+        alike = len({run.manifest.data.fingerprint for run in runs}) == 1
+        own = [differing, costs, *own] if alike else [costs, *own, differing]
+    return (Page(name=_INDEX, title="Overview", sections=tuple(own)), *there)
 
 
 def _page(name: str, title: str, make: Callable[[RunShown], tuple[Section, ...]], runs: Sequence[RunShown]) -> Page:
@@ -124,8 +128,8 @@ def _epsilon_notes(section: Section, table: pd.DataFrame) -> None:
         section.say("Epsilon 'none': trained without privacy, so no finite epsilon holds.", tone="soft")
 
 
-def _compared(runs: Sequence[RunShown]) -> Section:
-    """In what runs differ, then what each measured."""
+def _differing(runs: Sequence[RunShown]) -> Section:
+    """In what runs differ."""
     found = Section(title="In what the runs differ")
     manifests = [run.manifest for run in runs]
     differences = run_differences(manifests)
@@ -138,6 +142,12 @@ def _compared(runs: Sequence[RunShown]) -> Section:
             for one in differences
         ]
         found.tabulate(pd.DataFrame(rows))
+    return found
+
+
+def _costs(runs: Sequence[RunShown]) -> Section:
+    """What each of several runs measured, those of one score together."""
+    found = Section(title="What each regime costs in each framework")
     for run in runs:
         found.say(*(f"{run.manifest.run}: {line}." for line in constant_lines(run.table)[1]), tone="bad")
     groups: dict[str, list[RunShown]] = {}
@@ -147,7 +157,7 @@ def _compared(runs: Sequence[RunShown]) -> Section:
         frames = [overview_frame(run.manifest, run.table) for run in group]
         for run, frame in zip(group, frames, strict=True):
             frame.insert(0, "run", run.manifest.run)
-        found.tabulate(pd.concat(frames, ignore_index=True), title="what each regime costs in each framework")
+        found.tabulate(pd.concat(frames, ignore_index=True), title=f"by {MEASURES[score].title}")
         letters = {run.manifest.run: chr(65 + number % 26) for number, run in enumerate(group)}
         found.say("; ".join(f"{letter}: {run}" for run, letter in letters.items()), tone="soft")
         together = pd.concat(

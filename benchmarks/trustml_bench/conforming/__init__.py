@@ -1,0 +1,1 @@
+"""Other people's engines under the conformance suite, driven as their documentation drives them."""

@@ -1,0 +1,1 @@
+"""One file for each way of driving a library; each imports its own."""

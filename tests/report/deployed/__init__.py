@@ -1,0 +1,1 @@
+"""Tests of exported models beside the models that were audited."""
