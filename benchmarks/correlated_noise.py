@@ -1,0 +1,387 @@
+"""Private training with noise that is correlated over steps beside DP-SGD, at equal epsilon, on MNIST and Adult.
+
+``python benchmarks/correlated_noise.py rates`` chooses a learning rate for each mechanism and epsilon: of powers of
+two, the one after which a network that plain numpy trains is best on the *training* rows, with weights and
+noise that no run uses. No epsilon covers that choice, which all mechanisms are given alike.
+``python benchmarks/correlated_noise.py runs --seeds 3`` then trains what is still missing through ``trustml.run`` on
+JAX, seed after seed. Both write ``benchmarks/results/correlated_noise.json`` as they go, and the page
+``docs/results/correlated_noise.md``; ``page`` only writes that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import itertools
+import json
+import math
+import os
+import platform
+import resource
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from scipy import stats
+
+import trustml
+from trustml.data.batches import BatchPlan, batches_in_turn, poisson_batches
+from trustml.data.dataset import Dataset
+from trustml.data.datasets import load_dataset
+from trustml.models.layers import Architecture, Flatten
+from trustml.models.weights import initial_weights
+from trustml.models.zoo import mlp
+from trustml.plan.mechanism import plan_mechanism
+from trustml.privacy.noise_strategy import NoiseStream, noise_matrix, noise_strategy
+from trustml.scenario.attacks import Attacks
+from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, IndependentNoise, NoiseMechanism, TreeAggregation
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.read import read_scenario
+from trustml.scenario.ready import find_scenario
+from trustml.scenario.regimes import DPSGD
+from trustml.scenario.spec import Execution, Explanations, Scenario
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "correlated_noise.json"
+PAGE = HERE.parent / "docs" / "results" / "correlated_noise.md"
+EPSILONS = (1.0, 4.0, 16.0)
+EPOCHS, DELTA = 10, 1e-5
+MECHANISMS: dict[str, NoiseMechanism] = {
+    "amplified": IndependentNoise(),
+    "in turn": IndependentNoise(),
+    "tree": TreeAggregation(),
+    "banded": BandedMatrix(),
+    "BLT": BufferedToeplitz(),
+}
+BASELINES = ("in turn", "amplified")
+"""What the others are compared with: DP-SGD on batches in a fixed order, and on secret Poisson batches."""
+_WORDS = {"in turn": "batches in a fixed order", "amplified": "secret Poisson batches"}
+_HEAD = """# Correlated noise beside DP-SGD at equal epsilon
+
+Made by `TRUSTML_DATA=<folder> python benchmarks/correlated_noise.py rates`, then `... runs`. An MLP of 32 hidden units
+is trained on JAX through `trustml.run`, {epochs} epochs, clipping norm 1, plain SGD, delta {delta:g}: on the first
+10,000 images of MNIST in batches of 250 (400 steps; accuracy on the 10,000 test images) and on Adult's 32,561 training
+rows in batches of 1,000 (330 steps; accuracy on its 16,281 test rows, of which 0.764 have the larger class).
+Trainings of a seed begin with the same weights; batches and noise are each one's own. Differences are means over
+seeds with the 90 % interval of Student's t over paired differences, each for itself: of twenty that are nought, two are
+expected to lie outside. Learning rates are powers of two, chosen for each mechanism and epsilon by the accuracy on
+training rows of a network that plain numpy trained; no epsilon covers that choice.
+
+- *amplified*: DP-SGD with independent noise on secret Poisson batches. Its epsilon rests on their secrecy.
+- *in turn*: DP-SGD with independent noise on batches in one fixed order, which may be public. Nothing is amplified.
+- *tree*, *banded* (16 bands), *BLT* (4 buffers): batches as *in turn*, with [correlated noise](../privacy_noise.md).
+  Nothing is amplified here either: amplification of banded matrices (Choquette-Choo et al., NeurIPS 2023) needs batches
+  that are drawn at random from parts of the data, which trustml does not have.
+
+The epsilon of *amplified* speaks of adding or removing an example, that of the others of zeroing one out; either moves
+a step's sum by the clipping norm at most.
+"""
+_EXPECTED = """Root mean square error of the running sums of noisy gradients, over that of *amplified*; the noise
+multiplier; the learning rate. The tree's multiplier pays for its nodes, so it is no measure of its noise."""
+_TUNING = 1_000_003
+"""Seeds what learning rates are chosen with; no run has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A ready scenario's data, cut to what an hour allows, and a network."""
+
+    scenario: str
+    model: Architecture
+    first: int | None
+    batch_size: int
+
+
+TASKS = {
+    "mnist": Task(
+        scenario="audit_mnist",
+        model=Architecture(layers=(Flatten(), *mlp([32], classes=10).layers)),
+        first=10_000,
+        batch_size=250,
+    ),
+    "adult": Task(scenario="adult", model=mlp([32], classes=2), first=None, batch_size=1000),
+}
+
+
+def regime_of(task: Task, mechanism: str, *, epsilon: float, rate: float = 1.0) -> DPSGD:
+    """One side of the comparison."""
+    return DPSGD(
+        name=mechanism.replace(" ", "_"),
+        epsilon=epsilon,
+        delta=DELTA,
+        epochs=EPOCHS,
+        batch_size=task.batch_size,
+        sampling="poisson" if mechanism == "amplified" else "in turn",
+        mechanism=MECHANISMS[mechanism],
+        optimizer=SGD(learning_rate=rate),
+    )
+
+
+def scenario_of(task: Task) -> Scenario:
+    """The ready scenario with our network, and nothing but training."""
+    whole = read_scenario(find_scenario(task.scenario))
+    data = whole.data
+    if task.first is not None:
+        folder = Path(data.images).parent
+        data = replace(
+            data,
+            first=task.first,
+            test_images=str(folder / "t10k-images-idx3-ubyte.gz"),
+            test_labels=str(folder / "t10k-labels-idx1-ubyte.gz"),
+        )
+    return replace(
+        whole,
+        name="correlated",
+        data=data,
+        model=task.model,
+        explanations=Explanations(methods=()),
+        attacks=Attacks(),
+        backends=("jax",),
+        execution=Execution(threads=1, compilation_cache="user"),
+        chosen_from_data=("training",),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A private training in plain numpy, to choose a learning rate with."""
+
+    task: Task
+    data: Dataset
+    regime: DPSGD
+
+    def plan(self) -> BatchPlan:
+        """Batches by the regime's rule."""
+        examples, size, generator = len(self.data.train), self.task.batch_size, np.random.default_rng(_TUNING)
+        steps = self.regime.total_steps(examples)
+        if self.regime.sampling == "poisson":
+            return poisson_batches(examples, steps=steps, sample_rate=size / examples, generator=generator)
+        return batches_in_turn(examples, steps=steps, batch_size=size, generator=generator)
+
+    def facts(self) -> dict[str, float]:
+        """Noise as the product calibrates it, and what running sums then carry, in clipping norms."""
+        examples, plan = len(self.data.train), self.plan()
+        noise = plan_mechanism(self.regime, field="regime", examples=examples, plan=plan).noise_multiplier
+        separation = math.ceil(examples / self.task.batch_size)
+        strategy = noise_strategy(self.regime.mechanism, steps=len(plan), separation=separation)
+        sums = np.cumsum(noise_matrix(strategy), axis=0)
+        return {"noise": noise, "error": noise * float(np.sqrt((sums**2).sum() / len(plan)))}
+
+    def accuracy(self, rate: float, noise: float) -> float:
+        """Accuracy on the training rows after the last step."""
+        inputs = np.ascontiguousarray(self.data.train.inputs.reshape(len(self.data.train), -1))
+        labels, plan = self.data.train.labels, self.plan()
+        drawn = initial_weights(
+            self.task.model, self.data.input_shape, generator=np.random.default_rng([_TUNING, 1])
+        )  # a kernel and a bias a layer, in the order of the layers
+        weights = [np.array(array, np.float32) for array in drawn.values()]
+        separation = math.ceil(len(labels) / self.task.batch_size)
+        strategy = noise_strategy(self.regime.mechanism, steps=len(plan), separation=separation)
+        stream = NoiseStream(strategy, sum(array.size for array in weights))
+        generator = np.random.default_rng([_TUNING, 2])
+        for batch in plan:
+            fresh = generator.standard_normal(sum(array.size for array in weights), np.float32)
+            noisy = clipped_sum(weights, inputs[batch], labels[batch]) + np.float32(noise) * stream.take(fresh)
+            start = 0
+            for array in weights:
+                part = noisy[start : start + array.size].reshape(array.shape)
+                array -= np.float32(rate / self.task.batch_size) * part
+                start += array.size
+        return float((values(weights, inputs)[-1].argmax(axis=1) == labels).mean())
+
+
+def values(weights: list[np.ndarray], inputs: np.ndarray) -> list[np.ndarray]:
+    """Inputs of each dense layer, and the logits."""
+    found = [inputs]
+    for place in range(0, len(weights), 2):
+        after = found[-1] @ weights[place] + weights[place + 1]
+        found.append(np.maximum(after, 0) if place + 2 < len(weights) else after)
+    return found
+
+
+def clipped_sum(weights: list[np.ndarray], inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Sum of the examples' gradients, each no longer than 1, as one vector."""
+    seen = values(weights, inputs)
+    chances = np.exp(seen[-1] - seen[-1].max(axis=1, keepdims=True))
+    back = chances / chances.sum(axis=1, keepdims=True)
+    back[np.arange(len(labels)), labels] -= 1
+    pairs = []
+    for place in reversed(range(0, len(weights), 2)):
+        before = seen[place // 2]
+        pairs.append((before, back))
+        back = (back @ weights[place].T) * (before > 0)
+    # a dense layer's gradient is an outer product, whose norm is the product of both norms; 1 is for the bias
+    squares = sum(((before**2).sum(axis=1) + 1) * (error**2).sum(axis=1) for before, error in pairs)
+    scale = 1 / np.maximum(1, np.sqrt(squares))[:, None]
+    parts = [part for before, error in reversed(pairs) for part in (before.T @ (error * scale), (error * scale).sum(0))]
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def best_rate(trial: Trial, noise: float, first: float) -> float:
+    """Of powers of two the one after which accuracy is best, going up and down from `first`."""
+    accuracy = functools.cache(lambda rate: trial.accuracy(rate, noise))
+    best = first
+    with np.errstate(all="ignore"):  # too high a rate
+        for factor in (0.5, 2.0):
+            while accuracy(best * factor) > accuracy(best):
+                best *= factor
+    return best
+
+
+def choose_rates(results: dict[str, Any]) -> None:
+    """Fill in noise and learning rates that are missing."""
+    for name, task in TASKS.items():
+        data = load_dataset(scenario_of(task).data)
+        for mechanism in MECHANISMS:
+            rate = 1.0
+            for epsilon in EPSILONS:
+                found = results["plans"].setdefault(f"{name} {mechanism} {epsilon:g}", {})
+                if not found:
+                    trial = Trial(task=task, data=data, regime=regime_of(task, mechanism, epsilon=epsilon))
+                    facts = trial.facts()
+                    found |= {**facts, "rate": best_rate(trial, facts["noise"], rate), "examples": len(data.train)}
+                    write(results)
+                    print(name, mechanism, epsilon, found, flush=True)
+                rate = found["rate"]  # about that of the next epsilon
+
+
+def train(results: dict[str, Any], *, name: str, epsilon: float, seeds: range) -> None:
+    """Train what is missing for an epsilon, each mechanism with each seed."""
+    missing = [m for m in MECHANISMS if any(key(name, m, epsilon, seed) not in results["runs"] for seed in seeds)]
+    left = tuple(s for s in seeds if any(key(name, m, epsilon, s) not in results["runs"] for m in missing))
+    if not left:
+        return
+    task = TASKS[name]
+    rates = {mechanism: results["plans"][f"{name} {mechanism} {epsilon:g}"]["rate"] for mechanism in missing}
+    regimes = tuple(regime_of(task, m, epsilon=epsilon, rate=rates[m]) for m in missing)
+    began = processor_seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        table = trustml.run(replace(scenario_of(task), training=regimes, seeds=left), out=folder).measures()
+    for (mechanism, regime), seed in itertools.product(zip(missing, regimes, strict=True), left):
+        own = table[(table.regime == regime.title) & (table.seed == seed)].set_index("measure").value
+        figures = {measure: float(own[measure]) for measure in ("accuracy", "log_loss", "epsilon")}
+        if not all(map(math.isfinite, figures.values())):
+            raise SystemExit(f"{name}, {regime.title}, seed {seed}: a training failed")
+        results["runs"][key(name, mechanism, epsilon, seed)] = figures
+    results["processor_seconds"] += round(processor_seconds() - began)
+    results |= where()
+    write(results)
+    print(name, epsilon, left, f"{processor_seconds() - began:.0f} s", flush=True)
+
+
+def seeds_of(results: dict[str, Any], name: str, epsilon: float) -> list[int]:
+    """Seeds with which every mechanism was trained."""
+    seeds = sorted({int(one.split()[-1]) for one in results["runs"]})
+    return [seed for seed in seeds if all(key(name, m, epsilon, seed) in results["runs"] for m in MECHANISMS)]
+
+
+def cells_of(results: dict[str, Any]) -> list[tuple[str, float]]:
+    """Data and epsilons of which there is an interval to tell."""
+    return [cell for cell in itertools.product(TASKS, EPSILONS) if len(seeds_of(results, *cell)) > 1]
+
+
+def of_seeds(results: dict[str, Any], name: str, mechanism: str, epsilon: float, measure: str) -> np.ndarray:
+    """A figure of each seed, in their order."""
+    seeds = seeds_of(results, name, epsilon)
+    return np.array([results["runs"][key(name, mechanism, epsilon, seed)][measure] for seed in seeds])
+
+
+def difference_of(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the paired differences, and its 90 % interval by Student's t."""
+    differences = ours - theirs
+    reach = float(stats.t.ppf(0.95, len(ours) - 1) * differences.std(ddof=1) / math.sqrt(len(ours)))
+    mean = float(differences.mean())
+    return mean, mean - reach, mean + reach
+
+
+def page(results: dict[str, Any]) -> str:
+    """Write the tables, and in words only what they say."""
+    plans, titles, cells = results["plans"], list(MECHANISMS), cells_of(results)
+    lines = [_HEAD.format(epochs=EPOCHS, delta=DELTA), "## Held-out accuracy, mean over seeds", ""]
+    lines += [_row("data, epsilon", *titles, "seeds"), "|---" * (2 + len(titles)) + "|"]
+    for name, epsilon in cells:
+        means = [f"{of_seeds(results, name, m, epsilon, 'accuracy').mean():.4f}" for m in titles]
+        lines.append(_row(f"{name}, {epsilon:g}", *means, str(len(seeds_of(results, name, epsilon)))))
+    for baseline in BASELINES:
+        others = [m for m in titles if m not in BASELINES] + [b for b in BASELINES if b != baseline]
+        lines += ["", f"## Less that of DP-SGD, {_WORDS[baseline]}", ""]
+        lines += [_row("data, epsilon", *others), "|---" * (1 + len(others)) + "|"]
+        told: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+        for name, epsilon in cells:
+            theirs, row = of_seeds(results, name, baseline, epsilon, "accuracy"), []
+            for mechanism in others:
+                mean, low, high = difference_of(of_seeds(results, name, mechanism, epsilon, "accuracy"), theirs)
+                row.append(f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]")
+                verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+                told[verdict].append(f"{mechanism} on {name} at {epsilon:g}")
+            lines.append(_row(f"{name}, {epsilon:g}", *row))
+        lines += ["", *(f"- *{verdict}*: {', '.join(which) or 'none'}." for verdict, which in told.items())]
+    lines += ["", "## What was to be expected", "", _EXPECTED, ""]
+    lines += [_row("data, epsilon", *titles), "|---" * (1 + len(titles)) + "|"]
+    for name, epsilon in cells:
+        found = [plans[f"{name} {m} {epsilon:g}"] for m in titles]
+        amplified = found[0]["error"]
+        row = [f"{one['error'] / amplified:.2f}; {one['noise']:.2f}; {one['rate']:g}" for one in found]
+        lines.append(_row(f"{name}, {epsilon:g}", *row))
+    lines += ["", f"{len(results['runs'])} trainings, {results['processor_seconds']} seconds of processor; "
+              f"{results['date']}, {results['machine']}."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _row(*fields: str) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def key(name: str, mechanism: str, epsilon: float, seed: int) -> str:
+    """Name a training."""
+    return f"{name} {mechanism} {epsilon:g} {seed}"
+
+
+def processor_seconds() -> float:
+    """Of this process and of those it started that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def where() -> dict[str, str]:
+    """Where and when."""
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, jax {version('jax')}"
+    return {"machine": machine, "date": datetime.date.today().isoformat()}
+
+
+def write(results: dict[str, Any]) -> None:
+    """Write the results whole, or not at all."""
+    beside = RESULTS.with_suffix(".tmp")
+    beside.write_text(json.dumps(results, indent=1) + "\n")
+    beside.replace(RESULTS)
+
+
+def main() -> None:
+    """Choose rates, train, or write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=("rates", "runs", "page"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--together", type=int, default=2, help="seeds of one run")
+    parser.add_argument("--most", type=float, default=math.inf, help="begin nothing after so many processor seconds")
+    asked = parser.parse_args()
+    results = {"plans": {}, "runs": {}, "processor_seconds": 0}
+    if RESULTS.is_file():
+        results = json.loads(RESULTS.read_text())
+    if asked.what == "rates":
+        choose_rates(results)
+    elif asked.what == "runs":
+        for first, name, epsilon in itertools.product(range(0, asked.seeds, asked.together), TASKS, EPSILONS):
+            if processor_seconds() < asked.most:
+                last = min(asked.seeds, first + asked.together)
+                train(results, name=name, epsilon=epsilon, seeds=range(first, last))
+    if cells_of(results):
+        PAGE.write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()
