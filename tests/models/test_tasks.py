@@ -98,6 +98,7 @@ def without_tasks(data):
         "extracted",
         "devices",
         "place",
+        "warm_workers",
         "resources",
         "attributes",
         "attribute_values",
