@@ -60,6 +60,7 @@ _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 _AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
 _STRATEGY = "privacy/noise_strategy.py"
+_SECURE, _AGREED = "privacy/secure_aggregation.py", "privacy/secure_settings.py"
 
 _AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
     f"data/{name}.py" for name in ("augmentation", "series", "audio", "module_worker")
@@ -222,6 +223,34 @@ MUTANTS = (
             "data/files.py",
             "                require_check_sum(archive, member)\n",
             "",
+        ),
+    ),
+    *_mutants(
+        "privacy/test_secure_aggregation.py privacy/test_secure_settings.py privacy/test_secret_sharing.py",
+        (
+            "both secrets of survivors are revealed",
+            _SECURE,
+            "keys={other: share[SHARE_BYTES:] for other, share in self._shares.items() if other not in self._alive}",
+            "keys={other: share[SHARE_BYTES:] for other, share in self._shares.items()}",
+        ),
+        ("no mask of one's own", _SECURE, "words = words + mask(self._seed, like=words)", "words = words + 0"),
+        ("masks of a pair from one secret", _SECURE, "words if own < other else np.negative(words)", "words"),
+        ("a client that is told to be gone tells", _SECURE, "if self.number not in alive:", "if not alive:"),
+        ("clients told otherwise are believed", _SECURE, "if self._opened(other, text) != self._told():", "if False:"),
+        ("a few confirmations are enough", _SECURE, "self._enough(len(confirmed) + 1)", "self._enough(2**40)"),
+        (
+            "half of the clients are enough",
+            _AGREED,
+            "self.clients < 2 * self.threshold",
+            "self.clients <= 2 * self.threshold",
+        ),
+        ("rounded to the nearest", _AGREED, "np.trunc(", "np.rint("),
+        ("a sum that wraps around", _AGREED, "// self.clients)", "// self.clients + 1)"),
+        (
+            "one coefficient too few",
+            "privacy/secret_sharing.py",
+            "range(threshold - 1)",
+            "range(max(threshold - 2, 0))",
         ),
     ),
     *_mutants(

@@ -1,7 +1,6 @@
-"""pfl 0.6.0: under privacy the noisy sum is divided by the clients that came, and nobody is an error.
+"""pfl 0.6.0: under privacy the noisy sum is divided by the clients that came.
 
-Under Poisson sampling the number of clients is private itself: one client more changes every other's share. A round
-without clients, which Poisson sampling gives, raises AttributeError.
+Under Poisson sampling the number of clients is private itself: one client more changes every other's share.
 """
 
 import sys

@@ -54,6 +54,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
+        "conformance",
         "importing",
         "deployment",
         "drafting",
@@ -68,7 +69,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
         "tuning",
     },
 }
-BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
+BENCH_IMPORTS = {*_BASE, "conformance", "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},
     "jax": {"jax", "optax"},

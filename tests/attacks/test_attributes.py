@@ -166,6 +166,15 @@ def test_too_few_rows_are_no_attack():
         guessed((fits, true), (fits, true), known=true, imputed=true)
 
 
+def test_a_model_that_gives_no_numbers_is_not_called_clean():
+    fits, true = np.zeros((40, 2)), np.zeros(40, np.int64)
+    broken = fits.copy()
+    broken[3, 1] = np.nan
+    for sides in ((broken, fits), (fits, broken)):
+        with pytest.raises(DataError, match="is not finite"):
+            guessed((sides[0], true), (sides[1], true), known=true, imputed=true)
+
+
 def test_a_few_rows_are_enough_to_impute_from_and_none_is_made_up():
     """Trees that want twenty rows in a leaf do not split forty, and would say that nothing is known without a model."""
     generator = np.random.default_rng(0)

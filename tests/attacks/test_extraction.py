@@ -88,6 +88,21 @@ def test_texts_that_are_too_short_are_not_called_clean():
         extracted(nothing, np.zeros(12), length=LENGTH)
 
 
+def test_a_model_that_gives_no_numbers_is_not_called_clean():
+    inputs, labels = texts(12, seed=0)
+
+    def broken(tokens):
+        logits = by_heart(inputs, labels)(tokens)
+        logits[1, PREFIX] = np.nan
+        return logits
+
+    right = continued(broken, inputs, labels, prefix=PREFIX, length=LENGTH)
+    assert right.tolist() == [LENGTH, -1, *[LENGTH] * 10]
+    for sides in ((right, np.zeros(12)), (np.zeros(12), right)):
+        with pytest.raises(DataError, match="of 1 texts what the model answers is not finite"):
+            extracted(*sides, length=LENGTH)
+
+
 def test_copies_of_a_text_are_one_question_and_those_of_both_sets_are_none():
     """Else twenty copies of one text that is guessed would be twenty findings."""
     train, held = texts(12, seed=0), texts(12, seed=1)

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from trustml.attacks.reconstruction import (
+    chance_of_found,
     decibels,
     dense_inputs,
     first_dense,
@@ -88,6 +89,52 @@ def test_where_nothing_is_told_the_test_is_wrong_as_often_as_it_says():
     assert sum(one.p_value <= 0.05 for one in found) <= 10  # of 80; 4 are expected at the most
     for shares in ([one.own.value for one in found], [one.control.value for one in found]):
         assert binomtest(round(40 * sum(shares)), 40 * 80, 1 / 20).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("among", [10, 30])
+def test_updates_that_share_their_others_are_wrong_no_more_often_than_they_say(among):
+    """What was made is the same everywhere: the worst case."""
+    generator, sets = np.random.default_rng(0), {"shared": np.zeros(50, np.int64), "as if not": np.arange(50)}
+    chances = {name: [chance_of_found(n, one, among=among) for n in range(51)] for name, one in sets.items()}
+    wrong = dict.fromkeys(sets, 0)
+    for _ in range(2000):
+        pool, own = generator.random(among), generator.random(50)
+        stands_in = generator.integers(among, size=50)
+        best = np.where(stands_in == pool.argmax(), np.sort(pool)[-2], pool.max())
+        count = int((own > best).sum())
+        for name, each in chances.items():
+            wrong[name] += each[count] <= 0.05
+    assert wrong["shared"] <= 100 < 150 < wrong["as if not"]
+    assert chances["shared"][50] < 1e-9  # and what all updates tell is seen
+
+
+def test_the_chance_of_updates_that_share_nothing_is_binomial_and_that_of_pairs_is_above_theirs():
+    alone, pairs = np.arange(12), np.arange(12) // 2
+    for count in range(13):
+        exact = binomtest(count, 12, 1 / 7, alternative="greater").pvalue
+        assert chance_of_found(count, alone, among=7) == pytest.approx(exact)
+        # Both of a pair are first and second of eight with probability 1 / 28; either one is first of seven with 1 / 7.
+        law = np.array([1.0])
+        for _ in range(6):
+            law = np.convolve(law, [3 / 4, 1 / 4 - 1 / 28, 1 / 28])
+        assert law[count:].sum() - 1e-12 <= chance_of_found(count, pairs, among=7) <= 1
+
+
+def test_what_is_not_finite_is_no_result():
+    near, error = planted(told=0.0)
+    near[3, 5] = np.nan
+    with pytest.raises(DataError, match="1 of 40 updates, or what was made of them, are not finite"):
+        rows_found(near)
+    with pytest.raises(DataError, match="40 updates were attacked, and others are told of 3"):
+        rows_found(error, sets=np.arange(3))
+    broken = gradients(np.full((1, 7), np.nan), np.ones((1, 4)))
+    made = dense_inputs(broken, name="0")
+    assert np.isnan(nearness(made, np.ones((3, 7)), centre=np.zeros(7))).all()
+    for name in ("train_likeness", "test_likeness", "test_other", "test_ceiling"):
+        arrays = like_classes(nearer=0.1)
+        arrays[name] = np.where(np.arange(len(arrays[name])) == 2, np.nan, arrays[name])
+        with pytest.raises(DataError, match="are not finite"):
+            inverted(arrays)
 
 
 def test_copies_are_not_told_apart_and_few_updates_show_nothing():

@@ -83,6 +83,28 @@ def test_the_command_shows_what_was_kept(tmp_path):
     assert ran.return_value == 1 and "FAILED opacus, cnn: a: why" in ran.stdout
 
 
+def test_markup_of_a_stranger_is_text():
+    bad = "<img src=x onerror=alert(1)> a|b"
+    findings = (CheckResult(check=bad, passed=False, subject=bad, diagnosis=bad),)
+    text = page.conformance_page([results.CheckedEngine(engine="opacus", versions={"opacus": bad}, findings=findings)])
+    assert "<img" not in text and "a\\|b" in text and "a|b" not in text
+
+
+def test_an_engine_that_cannot_run_loses_nothing(tmp_path, monkeypatch):
+    commands = bench_module("conforming.command")
+    kept = tmp_path / "kept.json"
+    finding = CheckResult(check="a", passed=True)
+    before = [results.CheckedEngine(engine=name, findings=(finding,)) for name in ("pfl", "opacus")]
+    kept.write_bytes(msgspec.json.encode(before))
+    gone = results.CheckedEngine(engine="pfl", problem="no pfl here")
+    monkeypatch.setattr(commands, "check_engine", lambda engine: gone)
+    told = []
+    found = commands.check_engines(["pfl"], kept=kept, tell=told.append)
+    assert [one.engine for one in found] == ["opacus", "pfl"] and found == results.read_checked(kept)[::-1]
+    assert not [one.problem for one in found] or "no pfl here" in told[-1]
+    assert commands.outdated(found) == ["opacus", "pfl"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -90,6 +112,7 @@ def test_the_command_shows_what_was_kept(tmp_path):
         (["--from", "/nowhere.json"], "/nowhere.json: no result of `trustml conformance --engine`"),
         (["--engine", "pfl", "--backend", "jax"], "give one"),
         (["--write-docs", "page.md"], "give --engine too"),
+        (["--from", "kept.json", "--result", "new.json"], "leave out --engine and --result"),
     ],
 )
 def test_what_cannot_be_asked_is_said(arguments, message):

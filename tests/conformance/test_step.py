@@ -103,3 +103,29 @@ def test_of_a_long_message_its_ends_are_told():
     error = RuntimeError('it broke\n  File "/some/where.py", line 3\n\n  by zero\n')
     assert raised("a check", error).diagnosis == "raised RuntimeError: it broke ... by zero"
     assert raised("a check", ValueError("no")).diagnosis == "raised ValueError: no"
+
+
+def averaging(*, empty: float):
+    """A step that divides by the batch at hand, and gives so much of each coordinate for an empty one."""
+
+    def make(settings):
+        right = factory()(dataclasses.replace(settings, expected_batch_size=1))
+
+        def step(inputs, labels, micro_batch_size):
+            found = right(inputs, labels, micro_batch_size)
+            return {name: part / max(len(labels), 1) + empty * (not len(labels)) for name, part in found.items()}
+
+        return step
+
+    return make
+
+
+def test_a_step_that_averages_fails_that_alone():
+    failed = [finding for finding in check_step(averaging(empty=0.0), *data()) if not finding.passed]
+    assert [finding.check for finding in failed] == ["one example is clipped to the clipping norm"]
+    assert "divides by the batch at hand instead of the declared size" in failed[0].diagnosis
+
+
+def test_what_an_averaging_step_gives_for_nobody_is_seen():
+    failed = {finding.check for finding in check_step(averaging(empty=5.0), *data()) if not finding.passed}
+    assert {"one example is clipped to the clipping norm", "an empty batch sums to zero"} <= failed

@@ -13,10 +13,11 @@ from trustml.errors import ScenarioError
 from trustml.plan.attacking import why_no_shadows
 from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import AblatedSteps, Mechanism, decode_job, digest, encode_job, explain_id, job_needs, train_id
-from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
+from trustml.plan.mechanism import joint_noise, make_charge, next_attempt, plan_mechanism, stock_mechanism
 from trustml.plan.support import training_support
 from trustml.privacy import accounting
 from trustml.privacy.noise_strategy import noise_strategy
+from trustml.scenario.attacks import Attacks, GradientInversion, ModelInversion
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.read import from_plain, to_plain
@@ -109,6 +110,17 @@ def test_an_ablation_takes_the_steps_of_its_regime_and_is_attacked_without_shado
     assert "ablation" in why_no_shadows(ablated) and not why_no_shadows(Plain())
 
 
+def test_updates_are_of_clients_and_not_of_users_that_a_key_names(tiny):
+    keyed = [DPSGD(noise_multiplier=1.0, key="person", name=unit, unit=unit) for unit in ("example", "user")]
+    attacks = Attacks(gradient_inversion=GradientInversion(), model_inversion=ModelInversion())
+    training = [*to_plain(tiny)["training"], *map(msgspec.to_builtins, keyed)]
+    expansion = expanded(tiny, training=training, attacks=msgspec.to_builtins(attacks))
+    assert {job.regime.title for job in expansion.train if job.clients} == {"FedAvg", "example", "user"}
+    found = [job for job in expansion.attack if job.inversion is not None]
+    assert {job.subject for job in found} == {job.id for job in expansion.train}
+    assert {job.regime.title for job in found if job.gradients is not None or job.clients} == {"FedAvg"}
+
+
 def test_jobs_travel_and_keep_their_digest(tiny):
     for job in expanded(tiny).jobs:
         assert decode_job(encode_job(job)) == job
@@ -176,7 +188,7 @@ def test_adaptive_clipping_shares_its_noise_between_gradient_and_count():
     mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan_of(400, 9))
     assert mechanism.count_noise == 2.0
     assert mechanism.noise_multiplier**-2 + (2 * mechanism.count_noise) ** -2 == pytest.approx(1.0)
-    assert mechanism.noise_multiplier > 1.0
+    assert mechanism.noise_multiplier > 1.0 and joint_noise(mechanism) == pytest.approx(1.0)
     with pytest.raises(ScenarioError, match=r"f\.clipping\.count_noise: 0\.5 spends the whole"):
         plan_mechanism(
             DPSGD(noise_multiplier=1.0, clipping=Adaptive(count_noise=0.5)),

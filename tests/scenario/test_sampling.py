@@ -88,7 +88,7 @@ def test_regimes_of_the_same_range_get_the_same_settings():
         (["training.1.epsilon=1..8", "sample=1"], "from 2 to"),
         (["training.1.epsilon=1..8", "sample=many"], "from 2 to"),
         (["training.1.epsilon=1..8", "sample=-4"], "from 2 to"),
-        (["training.1.epsilon=1.0..8", "sample=400"], "makes 401 regimes"),
+        (["training.1.epsilon=1.0..8", "sample=4096"], "makes 4097 regimes"),
         (["training.1.epsilon=-8..8", "sample=4"], "above 0"),
     ],
 )

@@ -59,7 +59,7 @@ class Counting:
         return {}
 
 
-def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, inputs=None, **changes):
+def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, inputs=None, curve=None, **changes):
     """Train on batches of everything, or as planned, and give the trainer and the charges."""
     mechanism = Mechanism(
         noise_multiplier=1.5,
@@ -86,7 +86,8 @@ def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, inputs
     backend = SimpleNamespace(private=lambda model, settings, seed: made.append(Counting(settings, share)) or made[0])
     jobs = folder / "jobs" / "train"
     jobs.mkdir(parents=True)
-    at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
+    progress = Progress(jobs / "events.jsonl")
+    at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=progress, curve=curve)
     training = PrivateTraining(
         job, backend, SimpleNamespace(weights=WEIGHTS, trained=WEIGHTS), examples, commitment="plan", at=at
     )
@@ -175,6 +176,17 @@ def test_a_step_of_users_sees_so_many_rows_of_each_and_is_charged_for_users(tmp_
     assert set(trainer.shapes) == {((50, 3, 2), (50, 3))}
     assert {(one.unit, one.users, one.examples) for one in charges} == {("user", USERS["users"], 50)}
     assert sum(one.steps for one in charges) == STEPS
+
+
+def test_looks_at_the_curve_follow_public_numbers_and_not_what_users_hold(tmp_path):
+    rows = []
+    for owners in (OWNERS, np.maximum(OWNERS - 30, 0)):  # four rows each, and most of all those of one
+        folder = tmp_path / str(len(rows))
+        write_owners(folder, owners)
+        users = {**USERS, "users": owners_fingerprint(owners)}
+        train(folder, OF_USERS, plan=EVERYBODY, curve=SimpleNamespace(plan=lambda **told: rows.append(told["rows"]),
+            look=lambda *_: None), **users)  # fmt: skip
+    assert rows == [50 * 3 * STEPS] * 2
 
 
 def test_a_division_into_other_users_is_refused_before_a_step(tmp_path):

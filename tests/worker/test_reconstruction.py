@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -23,10 +25,12 @@ from trustml.models.tasks import DEFAULT_TASK, Regression
 from trustml.models.weights import initial_weights
 from trustml.plan.attack_files import population_file
 from trustml.plan.job import decode_job, job_needs
+from trustml.privacy.reconstruction import most_guessed_of_gaussian
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.report.attacks.tables import remembered_cells
 from trustml.report.summary import _remembered
 from trustml.scenario.attacks import Attacks, GradientInversion, ModelInversion, PropertyInference
+from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FedSGD
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
@@ -38,6 +42,7 @@ from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.reconstruction import (
     Chosen,
     _matched,
+    _of_updates,
     choose,
     client_updates,
     noisy,
@@ -46,7 +51,9 @@ from trustml.worker.reconstruction import (
     typical_inputs,
 )
 
-DROWNED = DPFedAvg(partition=IID(clients=20), noise_multiplier=20.0, rounds=2)
+DROWNED = DPFedAvg(
+    partition=IID(clients=40), noise_multiplier=20.0, rounds=2, clipping=Adaptive(count_noise=10.5)
+)  # the count takes nearly all that the noise allows
 ASKED = Attacks(
     gradient_inversion=GradientInversion(updates=12, among=20, steps=30 if WHOLE else 0),
     model_inversion=ModelInversion(steps=3),
@@ -107,7 +114,10 @@ def test_rows_are_made_again_exactly_by_the_first_layer(rows):
 def test_under_noise_no_attack_finds_rows_and_what_nothing_was_learnt_of_is_like_no_class(rows):
     noisy = [row for subject, row in of(rows, FOUND).items() if "noise" in subject]
     assert len(noisy) == (6 if WHOLE else 4) and all(row.p_value > 1e-4 for row in noisy)
-    assert all(1 / row.facts["among"] < row.facts["round_at_most"] < 0.15 for row in noisy)
+    for row in noisy:
+        at_most = most_guessed_of_gaussian(noise_multiplier=20.0, chance=1 / row.facts["among"])
+        assert row.facts["round_at_most"] == pytest.approx(at_most) and 1 / row.facts["among"] < at_most < 0.15
+        assert "guessed_at_most" not in row.facts  # of a client that is not known to be in the round
     (typical,) = of(rows, TYPICAL).values()
     assert typical.p_value > 1e-4 and typical.facts["of_class_means"] > 0.4
 
@@ -175,6 +185,7 @@ def made_up(*, updates, others, each=1):
             labels=generator.integers(2, size=(updates, each)),
         ),
         others=generator.normal(size=(updates, others, 5)).astype(np.float32),
+        sets=np.arange(updates),
         centre=zero,
         spread=zero + 1,
         low=zero - 4,
@@ -206,6 +217,22 @@ def test_an_update_is_what_local_steps_move_and_whoever_tries_rows_finds_them_th
     seen = [_matched(send, model.weights, noisy(sent, deviation=size), chosen) for size in (1e-4, 1e3)]
     assert seen[0].shape == (10, 11)
     assert rows_found(seen[0]).own.value == 1.0 and rows_found(seen[1]).own.value < 0.8
+
+
+def test_updates_that_are_not_finite_moved_nothing_and_nothing_is_near_or_far_from_them():
+    model, chosen = small(), made_up(updates=12, others=12)
+    sent = {name: np.ones((12, *array.shape), np.float32) for name, array in model.weights.items()}
+    for array in sent.values():
+        array[1], array[4] = 0.0, np.nan
+    job = SimpleNamespace(regime=FedSGD(), noise_multiplier=0.0)
+    found = _of_updates(job, GradientInversion(steps=0), SimpleNamespace(), model, lambda *_: sent, chosen)
+    assert found["moved"] == 10
+    near = found["sent.exact.correlation"]
+    assert np.isnan(near[4]).all() and np.isfinite(np.delete(near, 4, axis=0)).all()
+    lost = SimpleNamespace(invert=lambda _, settings: np.full(settings.start.shape, np.nan, np.float32))
+    found = _of_updates(job, GradientInversion(steps=1), lost, model, lambda *_: sent, chosen)
+    assert np.isnan(found["sent.optimised.correlation"]).all()
+    assert np.isnan(_matched(lambda *_: sent, model.weights, sent, chosen)[4]).all()
 
 
 @pytest.mark.jax
@@ -254,6 +281,11 @@ def test_rows_are_of_clients_in_turn_and_told_from_held_out_rows_of_their_label(
     for labels, rows in zip(chosen.updates.labels, chosen.others, strict=True):
         assert len({others.index(row.tolist()) for row in rows}) == 15
         assert {others.index(row.tolist()) % 2 for row in rows} == {int(labels[0])}
+    assert len(set(chosen.sets.tolist())) == 4 and all(
+        (first == other) == bool({*map(tuple, one.tolist())} & {*map(tuple, rest.tolist())})
+        for first, one in zip(chosen.sets, chosen.others, strict=True)
+        for other, rest in zip(chosen.sets, chosen.others, strict=True)
+    )  # two sets of either label, and no row in two of them
     of_numbers = choose(asked, Regression(), owners, train, held_out, generator=np.random.default_rng(0))
     assert of_numbers.others.shape == (10, 15, 5)
 

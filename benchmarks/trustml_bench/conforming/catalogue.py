@@ -57,6 +57,8 @@ class PeerEngine(msgspec.Struct, frozen=True, kw_only=True):
         How: what of the library is called.
     networks : tuple of str
         Of :data:`NETWORKS`; none for federated trainings, which are of a softmax regression.
+    micro_batches : bool
+        Whether the adapter drives the library's micro-batches; else what is told of them is left out.
     needs_examples : bool
         Whether a client without examples stops a federated training, so that noise is watched with tiny ones.
     """
@@ -68,6 +70,7 @@ class PeerEngine(msgspec.Struct, frozen=True, kw_only=True):
     suite: Suite
     driven: str
     networks: tuple[str, ...] = ("mlp", "cnn")
+    micro_batches: bool = False
     needs_examples: bool = False
 
 
@@ -78,6 +81,7 @@ ENGINES: tuple[PeerEngine, ...] = (
         environment="torch",
         maker="opacus_step:hooks",
         suite="step",
+        micro_batches=True,
         driven="`PrivacyEngine.make_private` (hooks), Poisson loader, micro-batches by `signal_skip_step`",
     ),
     PeerEngine(
@@ -86,6 +90,7 @@ ENGINES: tuple[PeerEngine, ...] = (
         environment="torch",
         maker="opacus_step:functorch",
         suite="step",
+        micro_batches=True,
         driven='the same with `grad_sample_mode="functorch"`',
     ),
     PeerEngine(
@@ -94,6 +99,7 @@ ENGINES: tuple[PeerEngine, ...] = (
         environment="torch",
         maker="opacus_step:ghost",
         suite="step",
+        micro_batches=True,
         driven='the same with `grad_sample_mode="ghost"` and the criterion that it gives back',
     ),
     PeerEngine(
@@ -102,6 +108,7 @@ ENGINES: tuple[PeerEngine, ...] = (
         environment="peft",
         maker="opacus_step:lora",
         suite="step",
+        micro_batches=True,
         driven="`peft.get_peft_model` (LoRA of rank 4 on every dense layer), then `make_private` (hooks)",
         networks=("mlp",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 from trustml.conformance.findings import CheckResult
@@ -18,7 +19,8 @@ private gradient or new weights come out. Your own step takes the same checks by
 
 A check that failed is no verdict on a library: it says that the mechanism, *used so*, is not the one whose epsilon is
 computed for Poisson sampling of a declared size. What is made for cohorts of a fixed size fails the divisor, for
-example, and is right where exactly so many clients always come.
+example, and is right where exactly so many clients always come. `-` is a check that does not apply: micro-batches are
+asked where the engine takes a batch in parts in a way that its documentation shows.
 """
 _TITLES: dict[Suite, str] = {"step": "Steps of DP-SGD", "rounds": "Federated rounds"}
 _SIGNS = {"passed": "ok", "failed": "**FAILED**", "not decided": "open"}
@@ -40,18 +42,19 @@ def conformance_page(checked: Sequence[CheckedEngine]) -> str:
 
 _FAULTS_HEAD = """## Faults found, each with a program that shows it
 
-Each program needs the library alone, prints one line and ends with code 3 while the fault is there; a test runs those
-whose library is installed. They were found by this suite, or by comparing the three frameworks with one another
-([what we found out about the libraries](findings.md)). Where trustml uses the library, it goes round the fault."""
+Each program needs the library alone, prints one line and ends with code 3 while the fault is there; `make test-all`
+runs those whose library trustml is installed with. They were found by this suite, or by comparing the three frameworks
+with one another ([what we found out about the libraries](findings.md)). Where trustml uses the library, it goes round
+the fault."""
 
 
 def _overview(engines: Sequence[PeerEngine], found: dict[str, CheckedEngine]) -> str:
     rows = ["| engine | versions | driven by | checks passed |", "|---|---|---|---|"]
     for engine in engines:
         one = found[engine.name]
-        versions = ", ".join(f"{name} {version}" for name, version in one.versions.items())
+        versions = _plain(", ".join(f"{name} {version}" for name, version in one.versions.items()))
         passed = f"{sum(finding.passed for finding in one.findings)} of {len(one.findings)}"
-        rows.append(f"| {engine.name} | {versions} | {engine.driven} | {one.problem or passed} |")
+        rows.append(f"| {engine.name} | {versions} | {engine.driven} | {_plain(one.problem) or passed} |")
     return "\n".join(rows)
 
 
@@ -60,7 +63,7 @@ def _matrix(engines: Sequence[PeerEngine], found: dict[str, CheckedEngine]) -> l
     rows = [f"| check | {' | '.join(engine.name for engine in engines)} |", "|---" * (len(engines) + 1) + "|"]
     for check in checks:
         cells = [_cell([one for one in found[engine.name].findings if one.check == check]) for engine in engines]
-        rows.append(f"| {check} | {' | '.join(cells)} |")
+        rows.append(f"| {_plain(check)} | {' | '.join(cells)} |")
     return ["\n".join(rows)]
 
 
@@ -77,11 +80,16 @@ def _cell(findings: Sequence[CheckResult]) -> str:
 def _diagnoses(one: CheckedEngine) -> str:
     failed = [finding for finding in one.findings if not finding.passed]
     if one.problem:
-        return f"### {one.engine}\n\nDid not run: {one.problem}"
+        return f"### {one.engine}\n\nDid not run: {_plain(one.problem)}"
     if not failed:
         return f"### {one.engine}\n\nNothing."
-    lines = [f"- {finding.subject}: {finding.check}{_measured(finding)}: {finding.diagnosis}" for finding in failed]
+    lines = [f"- {_plain(one.subject)}: {_plain(one.check)}{_measured(one)}: {_plain(one.diagnosis)}" for one in failed]
     return f"### {one.engine}\n\n" + "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text of a result, which a library's error or a stranger's file may have said, as Markdown that says it."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
 
 
 def _measured(finding: CheckResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ class CheckedEngine(msgspec.Struct, frozen=True, kw_only=True):
     engine : str
     versions : dict of str to str
         By distribution, the library's own first.
+    suite : str
+        Digest of the suite and of what drives the engines, by which a result is told to be of an older one.
     findings : tuple of CheckResult
     problem : str
         Why there are none; empty where there are.
@@ -27,8 +30,22 @@ class CheckedEngine(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: str
     versions: dict[str, str] = {}
+    suite: str = ""
     findings: tuple[CheckResult, ...] = ()
     problem: str = ""
+
+
+def suite_digest() -> str:
+    """Digest of the sources that decide what is found."""
+    import trustml.conformance
+
+    folders = [Path(trustml.conformance.__file__).parent, Path(__file__).parent]
+    names = {"page.py", "faults.py", "command.py", "run.py", "games.py"}  # these show it, or are asked by others
+    files = sorted(path for folder in folders for path in folder.rglob("*.py") if path.name not in names)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def read_checked(path: Path) -> list[CheckedEngine]:

@@ -177,7 +177,8 @@ def guessed(
     Raises
     ------
     DataError
-        For fewer than 30 rows on either side: an attack that was not tried finds nothing.
+        For fewer than 30 rows on either side, or likelihoods that are no numbers: an attack that was not tried finds
+        nothing.
     """
     from scipy.stats import fisher_exact
 
@@ -187,6 +188,8 @@ def guessed(
             f"attribute inference: {len(members[1])} training and {len(others[1])} held-out rows are distinct and have "
             f"a known value, and {FEWEST} of each are needed"
         )
+    if any(np.isnan(fits).any() for fits, _ in (members, others)):
+        raise DataError("attribute inference: what the model answers is not finite")
     kinds = members[0].shape[1]
     prior = (np.bincount(known, minlength=kinds) + 1.0) / (len(known) + kinds)
     counts = [(int((guesses(fits, prior) == true).sum()), len(true)) for fits, true in (members, others)]

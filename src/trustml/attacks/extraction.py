@@ -95,20 +95,22 @@ def continued(
     Returns
     -------
     numpy.ndarray
-        int64 of shape (n,), from 0 to `length`.
+        int64 of shape (n,), from 0 to `length`; -1 where the model gave no numbers.
     """
     right = []
     for start in range(0, len(inputs), _AT_ONCE):
         tokens = inputs[start : start + _AT_ONCE].astype(np.float32)
         tokens[:, prefix:] = 0
-        said = np.zeros((len(tokens), length), np.int64)
+        said, broken = np.zeros((len(tokens), length), np.int64), np.zeros(len(tokens), bool)
         for place in range(length):
             step = prefix - 1 + place
-            said[:, place] = 1 + np.asarray(logits_of(tokens))[:, step, 1:].argmax(axis=1)  # 0 is padding, no token
+            logits = np.asarray(logits_of(tokens))[:, step, 1:]  # 0 is padding, no token
+            said[:, place] = 1 + logits.argmax(axis=1)
+            broken |= np.isnan(logits).any(axis=1)
             if step + 1 < tokens.shape[1]:
                 tokens[:, step + 1] = said[:, place]
         same = said == labels[start : start + _AT_ONCE, prefix - 1 : prefix - 1 + length]
-        right.append(np.where(same.all(axis=1), length, same.argmin(axis=1)))
+        right.append(np.where(broken, -1, np.where(same.all(axis=1), length, same.argmin(axis=1))))
     return np.concatenate(right) if right else np.zeros(0, np.int64)
 
 
@@ -128,7 +130,8 @@ def extracted(
     Raises
     ------
     DataError
-        For fewer than ten texts on either side: an attack that was not tried finds nothing.
+        For fewer than ten texts on either side, or where the model gave no numbers: an attack that was not tried finds
+        nothing.
     """
     from scipy.stats import fisher_exact
 
@@ -138,6 +141,8 @@ def extracted(
             f"extraction: {len(members)} training and {len(others)} held-out texts are long enough and distinct, and "
             f"{FEWEST} of each are needed; use a shorter prefix or length"
         )
+    if broken := int((members < 0).sum() + (others < 0).sum()):
+        raise DataError(f"extraction: of {broken} texts what the model answers is not finite")
     counts = [(int((right >= length).sum()), len(right)) for right in (members, others)]
     shares = [share_of(found, count, confidence=confidence, what="texts") for found, count in counts]
     test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")

@@ -8,7 +8,7 @@ trained on. Reconstruction robustness (Balle et al., S&P 2022) bounds the same n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from trustml.models.layers import INPUT, Architecture, Dense, Flatten
 from trustml.models.weights import Weights
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
 FEWEST_UPDATES = 10
 FEWEST_OF_A_CLASS = 5
 
@@ -44,9 +45,11 @@ def dense_inputs(gradients: Weights, *, name: str) -> Doubles:
     Returns
     -------
     float64 array of shape (m, d)
-        m is 0 where no unit was used.
+        m is 0 where no unit was used. One row of NaN of gradients that are not finite.
     """
     kernel, bias = (gradients[f"{name}.{part}"].astype(np.float64) for part in ("kernel", "bias"))
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        return np.full((1, len(kernel)), np.nan)
     used = np.abs(bias) > 1e-6 * np.abs(bias).max(initial=0.0)
     found: Doubles = (kernel[:, used] / bias[used]).T
     return found[np.isfinite(found).all(axis=1)]
@@ -93,16 +96,19 @@ class Found:
     chance : float
         The share without any update.
     p_value : float
-        That as many are found by chance (binomial, exact, one-sided).
+        That as many are found by chance (:func:`chance_of_found`).
+    law : {"binomial", "beta-binomial"}
+        Of what is found by chance.
     """
 
     own: AttackEstimate
     control: AttackEstimate
     chance: float
     p_value: float
+    law: Literal["binomial", "beta-binomial"]
 
 
-def rows_found(nearest: Doubles, *, confidence: float = 0.95) -> Found:
+def rows_found(nearest: Doubles, *, sets: Ints | None = None, confidence: float = 0.95) -> Found:
     """Count the rows that were found; a row that is as near as another is not.
 
     Parameters
@@ -110,25 +116,66 @@ def rows_found(nearest: Doubles, *, confidence: float = 0.95) -> Found:
     nearest : float64 array of shape (k, n)
         Of each update with the row that is looked for, a row that stands in for it, and n - 2 others: larger where
         what was made is nearer.
+    sets : int64 array of shape (k,), optional
+        Which set of rows an update was held against: equal numbers where it is the same one. All differ if left out.
     confidence : float
         Of the intervals, two-sided.
 
     Raises
     ------
     DataError
-        For fewer than 10 updates.
+        For fewer than 10 updates, or where one of them, or what was made of it, is not finite.
     """
-    from scipy.stats import binomtest
-
     check_confidence(confidence)
     updates, rows = nearest.shape
     if updates < FEWEST_UPDATES:
         raise DataError(f"gradient inversion: {updates} updates were attacked, and {FEWEST_UPDATES} are needed")
+    if broken := int((~np.isfinite(nearest)).any(axis=1).sum()):
+        raise DataError(f"gradient inversion: {broken} of {updates} updates, or what was made of them, are not finite")
+    sets = np.arange(updates) if sets is None else sets
+    if len(sets) != updates:
+        raise DataError(f"gradient inversion: {updates} updates were attacked, and others are told of {len(sets)}")
     best, chance = nearest[:, 2:].max(axis=1), 1.0 / (rows - 1)
     counts = [int((nearest[:, column] > best).sum()) for column in (0, 1)]
     own, control = (share_of(count, updates, confidence=confidence, what="updates") for count in counts)
-    p_value = float(binomtest(counts[0], updates, chance, alternative="greater").pvalue)
-    return Found(own=own, control=control, chance=chance, p_value=p_value)
+    return Found(
+        own=own,
+        control=control,
+        chance=chance,
+        p_value=chance_of_found(counts[0], sets, among=rows - 1),
+        law="binomial" if len(np.unique(sets)) == updates else "beta-binomial",
+    )
+
+
+def chance_of_found(count: int, sets: Ints, *, among: int) -> float:
+    """Bound how likely so many rows, or more, are found where updates tell nothing of them.
+
+    A row is nearest as often as its rivals leave room: a share that is Beta(1, among - 1). Updates with rivals of their
+    own are independent coins. Those that share rivals are not, and worst where what is made of them is all the same: a
+    beta-binomial count. Every other one is below it in convex order, as independent coins are below those of their mean
+    chance (Hoeffding 1956) and a mean of shares is below one of them; that order bounds the tail.
+
+    Parameters
+    ----------
+    count : int
+    sets : int64 array of shape (k,)
+        See :func:`rows_found`.
+    among : int
+        Rows that each is told from, itself counted.
+    """
+    from scipy.stats import betabinom, binom
+
+    sizes = np.unique(sets, return_counts=True)[1]
+    if sizes.max() == 1:
+        return float(binom.sf(count - 1, len(sizes), 1 / among))
+    if not count:
+        return 1.0
+    law: Doubles = np.ones(1)
+    for size in sizes:
+        law = np.convolve(law, betabinom.pmf(np.arange(size + 1), size, 1, among - 1))
+    as_many = np.cumsum(law[::-1])[::-1]
+    excess = np.cumsum(as_many[:0:-1])[::-1]  # over 0, 1, ..., k - 1, in the mean
+    return float(min(1.0, (excess[:count] / np.arange(count, 0, -1)).min()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,11 +278,14 @@ def inverted(arrays: dict[str, npt.NDArray[Any]], *, confidence: float = 0.95) -
     Raises
     ------
     DataError
-        Where no class has five rows on both sides.
+        Where no class has five rows on both sides, or a likeness is not finite.
     """
     from scipy.stats import norm
 
     check_confidence(confidence)
+    likenesses = [arrays[name] for name in ("train_likeness", "test_likeness", "test_other", "test_ceiling")]
+    if not all(np.isfinite(one).all() for one in likenesses):
+        raise DataError("model inversion: rows, or what was made of their class, are not finite")
     own, rest = arrays["train_likeness"].astype(np.float64), arrays["test_likeness"].astype(np.float64)
     difference = variance = weight = 0.0
     for one in np.unique(arrays["train_classes"]):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, messages
-from trustml.conformance.findings import CheckResult
 from trustml.errors import UsageError
 from trustml.frameworks.table import backend_names
 from trustml.scenario.spec import BackendName
+
+if TYPE_CHECKING:
+    from trustml.conformance.findings import CheckResult
 
 _path = click.Path(dir_okay=False, path_type=Path)
 
@@ -56,8 +59,8 @@ def command(
     if engines or earlier:
         if backends:
             raise click.UsageError("--backend checks trustml itself, --engine and --from other libraries; give one")
-        if engines and earlier:
-            raise click.UsageError("--from shows a result as it is; leave out --engine")
+        if earlier and (engines or result):
+            raise click.UsageError("--from shows a result as it is; leave out --engine and --result")
         findings = _of_engines(engines, result, earlier, page)
     elif result or page:
         raise click.UsageError("--result and --write-docs are about other libraries; give --engine too")
@@ -94,11 +97,8 @@ def _of_engines(
         raise UsageError(HOW_TO_GET.replace("bench:", "--engine:", 1))
     told = messages().print
     checked = module.read_checked(earlier) if earlier else module.check_engines(engines, kept=result, tell=told)
+    if old := module.outdated(checked):
+        told(f"found by another state of the suite: {', '.join(old)}")
     if page is not None:
         write_document(page, module.conformance_page(checked), what="--write-docs")
-    missing = [
-        CheckResult(check="the engine runs", passed=False, decided=False, diagnosis=one.problem, subject=one.engine)
-        for one in checked
-        if one.problem
-    ]
-    return [*missing, *(finding for one in checked for finding in one.findings)]
+    return [finding for one in checked for finding in module.findings_of(one)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -93,18 +94,20 @@ def _silent_without_clients(subject: FederatedSubject, settings: RoundSettings) 
     return [] if moved.any() else [CheckResult(check=NOBODY, passed=False, diagnosis=_TOLD)]
 
 
-def _size(check: str, noise: Matrix, *, empty: bool = False) -> CheckResult:
+def _size(check: str, noise: Matrix, *, averages: bool, empty: bool = False) -> CheckResult:
     """Compare the standard deviation with the stated one, which is 1."""
     errors = abs(chi_square_errors(float((noise**2).sum()), noise.size))
-    return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, empty=empty))
+    return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, averages=averages, empty=empty))
 
 
-def _diagnosis(noise: Matrix, *, empty: bool = False) -> str:
+def _diagnosis(noise: Matrix, *, averages: bool, empty: bool = False) -> str:
     ratio = math.sqrt(float((noise**2).mean()))
     if not math.isfinite(ratio):
         return "the noisy sum is not finite"
     if empty and ratio < 0.5:
         return _TOLD
+    if averages:
+        return f"noise is {ratio:.3g} times its stated size: the noisy sum is divided by the clients that came"
     if ratio > 1.5:
         return f"noise is {ratio:.3g} times its stated size: added for each client, or of another norm"
     if ratio < 0.75:
@@ -139,7 +142,7 @@ def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinar
     ratio = ratio_of(float((seen.noise**2).mean()) / max(usual, 1e-30), numbers)
     why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
     check = "noise does not depend on outliers and what is not finite"
-    return sized(check, ratio, diagnosis=_diagnosis(seen.noise), precision=FIRST, why=why)
+    return sized(check, ratio, diagnosis=_diagnosis(seen.noise, averages=seen.averages), precision=FIRST, why=why)
 
 
 def _moments(seen: NoisyRounds) -> list[CheckResult]:
@@ -186,17 +189,18 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Ch
     overall = ratio_of(float((noise**2).mean()), noise.size)
     rounds = np.abs(surprises((noise**2).sum(axis=1), noise.shape[1]))
     worst = int(rounds.argmax())
+    told = partial(_diagnosis, averages=seen.averages)
     return [
-        _size("noise has its stated size", noise[:1]),
-        sized("noise has its stated size, at the norm of its round", overall, diagnosis=_diagnosis(noise), why=why),
+        _size("noise has its stated size", noise[:1], averages=seen.averages),
+        sized("noise has its stated size, at the norm of its round", overall, diagnosis=told(noise), why=why),
         bounded(
             "no round has another noise",
             float(rounds[worst]),
             surprising(len(rounds)),
-            diagnosis=f"in round {worst + 1} {_diagnosis(noise[worst : worst + 1])}",
+            diagnosis=f"in round {worst + 1} {told(noise[worst : worst + 1])}",
         ),
-        *([_size(NOBODY, noise[empty], empty=True)] if empty.any() else []),
-        _size("noise does not grow with the clients", noise[crowded]),
+        *([_size(NOBODY, noise[empty], averages=seen.averages, empty=True)] if empty.any() else []),
+        _size("noise does not grow with the clients", noise[crowded], averages=seen.averages),
         uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
     ]
 

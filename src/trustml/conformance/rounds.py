@@ -113,12 +113,15 @@ class NoisyRounds:
     clients : int64 array of shape (rounds,)
     weights : int
         Of the model.
+    averages : bool
+        Whether the noisy sum is divided by the clients that came.
     """
 
     noise: Matrix
     norms: Matrix
     clients: Ints
     weights: int
+    averages: bool = False
 
     @property
     def runs(self) -> int:
@@ -216,7 +219,11 @@ class FederatedSubject:
             rows.append(noise)
             norms.append(moved)
         return NoisyRounds(
-            noise=np.concatenate(rows, axis=1), norms=np.array(norms), clients=sizes, weights=rows[0].shape[1]
+            noise=np.concatenate(rows, axis=1),
+            norms=np.array(norms),
+            clients=sizes,
+            weights=rows[0].shape[1],
+            averages=self.averages(),
         )
 
     def averages(self) -> bool:

@@ -130,7 +130,8 @@ class Subject:
         return norm_of(self.sum(rows) - apart) < _SAME * norm_of(apart)
 
     def _share(self, examples: int) -> float:
-        return examples / self.settings.expected_batch_size if self.averaged else 1.0
+        """Factor from what is given to what a sum over the declared size would be; nobody counts as one."""
+        return max(examples, 1) / self.settings.expected_batch_size if self.averaged else 1.0
 
     def quiet_gradient(self, batch: GivenBatch) -> Vector:
         """Un-noised mean gradient of a batch."""

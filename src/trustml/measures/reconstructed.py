@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.populations import told
 from trustml.attacks.reconstruction import Found, Likeness, inverted, likeness, rows_found
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
-from trustml.measures.guessing import guessed_at_most
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, Row, Verdict
 from trustml.plan.attack_files import population_file
-from trustml.plan.job import ReconstructionJob, ShadowJob
+from trustml.plan.job import ReconstructionJob, ShadowJob, TrainJob
+from trustml.plan.mechanism import joint_noise
 from trustml.privacy.reconstruction import most_guessed_of_gaussian
 from trustml.record.schema import JobRecord
 from trustml.scenario.attacks import GradientInversion, ModelInversion, PropertyInference
@@ -94,14 +95,14 @@ def _of_updates(
         moved = int(arrays[f"{moment}.moved"])
         near, error = arrays[f"{name}.correlation"], arrays.get(f"{name}.error")
         try:
+            found = rows_found(near, sets=arrays.get("sets", np.zeros(len(near), np.int64)))
             if not moved:
                 raise DataError("no update moved a weight, so that nothing was tried")
-            found = rows_found(near)
         except DataError as nothing:
             rows.append(evidence.row(FOUND, None, record=model, subject=subject, n=0, about=absent(str(nothing))))
             continue
         facts: Facts = {"among": round(1 / found.chance), "rows_each": asked.rows, "moved": moved}
-        facts |= _bounds(evidence, job, view, chance=found.chance, model=model)
+        facts |= _bounds(evidence, job, view, chance=found.chance)
         if view == "sent" and isinstance(job.regime, DPFedAvg):
             facts["trusted"] = True
         like = None if error is None else likeness(near, error, span=float(arrays[f"{moment}.span"]))
@@ -131,7 +132,7 @@ def _found(
 ) -> Row:
     own, control = found.own, found.control
     assert own.low is not None and own.high is not None and control.value is not None
-    told_of: Facts = {"untrained": control.n, "untrained_value": control.value, "p_of": "binomial", **facts}
+    told_of: Facts = {"untrained": control.n, "untrained_value": control.value, "p_of": found.law, **facts}
     if like is not None:
         told_of |= {"likeness": like.correlation, "control_likeness": like.control}
     about = About(
@@ -145,12 +146,13 @@ def _found(
     return evidence.row(FOUND, own.value, record=model, subject=subject, n=own.n, interval=ends, about=about)
 
 
-def _bounds(evidence: Evidence, job: ReconstructionJob, view: str, *, chance: float, model: JobRecord) -> Facts:
-    """Bound what whoever sees noise finds: exactly in the round that is attacked, and by the whole ledger."""
+def _bounds(evidence: Evidence, job: ReconstructionJob, view: str, *, chance: float) -> Facts:
+    """Bound what all of a round tells of a client in it, exactly: the ledger's bound is of one that may not be."""
     if view != "noisy":
         return {}
-    in_round = most_guessed_of_gaussian(noise_multiplier=job.noise_multiplier, chance=chance)
-    return {"round_at_most": in_round, **guessed_at_most(evidence, model, unit="user", chance=chance)}
+    subject = evidence.run.job(job.subject)
+    assert isinstance(subject, TrainJob) and subject.mechanism is not None
+    return {"round_at_most": most_guessed_of_gaussian(noise_multiplier=joint_noise(subject.mechanism), chance=chance)}
 
 
 def _of_classes(

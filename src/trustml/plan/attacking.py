@@ -214,7 +214,7 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
         reason = f"{SHADOW_BACKEND} makes rows again from weights, and this model is another framework's own code"
         return jobs, [Skip(backend=SHADOW_BACKEND, method="reconstruction", reason=reason)]
     for job in train:
-        own = gradients if job.clients else None
+        own = gradients if isinstance(job.regime, FederatedSpec) else None  # a key divides rows of DPSGD too
         if job.seed != scenario.seeds[0] or (own is None and inversion is None):
             continue
         name, mechanism, regime = reconstruction_id(SHADOW_BACKEND, job.id), job.mechanism, job.regime

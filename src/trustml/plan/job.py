@@ -266,7 +266,7 @@ class ReconstructionJob(JobSpec, frozen=True, kw_only=True, tag="reconstruction"
         Identifier of the train job of the model.
     regime : Regime
     noise_multiplier : float
-        Of each round by itself; 0 where there is no noise, or none of which that can be said.
+        Of the sum of each round by itself; 0 where there is no noise, or none of which that can be said.
     initial_weights, weights, data : str
         Files in the run directory: the starting weights and the trained ones. `data` is private.
     data_fingerprint : str

@@ -209,6 +209,13 @@ def split_noise(noise: float, clipping: Adaptive, *, batch_size: int, field: str
     return left**-0.5, count_noise
 
 
+def joint_noise(mechanism: Mechanism) -> float:
+    """Noise multiplier of all that a step releases: of the gradient and of the count (:func:`split_noise`)."""
+    if not mechanism.count_noise:
+        return mechanism.noise_multiplier
+    return float((mechanism.noise_multiplier**-2 + (COUNT_SENSITIVITY / mechanism.count_noise) ** 2) ** -0.5)
+
+
 def make_charge(
     mechanism: Mechanism,
     *,

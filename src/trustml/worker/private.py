@@ -98,8 +98,9 @@ class PrivateTraining:
         if mechanism.noise != "independent" and not comes_in_turn(plan, separation=mechanism.separation):
             raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
-        expected = mechanism.expected_batch_size * mechanism.total_steps * self._mean_rows()
-        at.plan_curve(steps=mechanism.start_step + steps, rows=expected, start=mechanism.start_step)
+        each = self._regime.rows_per_user if self._regime.unit == "user" else 1  # what users hold would tell of them
+        seen = mechanism.expected_batch_size * mechanism.total_steps * each
+        at.plan_curve(steps=mechanism.start_step + steps, rows=seen, start=mechanism.start_step)
         at.look(mechanism.start_step, self._weights)
         for number in range(steps):
             if number % mechanism.steps_per_charge == 0:
@@ -216,12 +217,6 @@ class PrivateTraining:
         if self._users is None:
             return len(batch)
         return int(np.minimum(self._users.counts[batch], self._regime.rows_per_user).sum())
-
-    def _mean_rows(self) -> float:
-        """Rows that one drawn example, or user, brings in the mean."""
-        if self._users is None:
-            return 1.0
-        return float(np.minimum(self._users.counts, self._regime.rows_per_user).mean())
 
     def _adapt(self, clipping: Adaptive, centred_count: float) -> None:
         """Move the clipping norm towards the quantile; `centred_count` sums +1/2 and -1/2 over the examples."""

@@ -62,6 +62,7 @@ def reconstruct(job: ReconstructionJob, backend: Backend, *, at: JobContext) -> 
             raise RecordError(f"{job.id}: has updates to attack, and {job.regime.title} is not federated")
         owners = read_arrays(inside(at.root, job.clients))["owners"].astype(np.int64)
         chosen = choose(job.gradients, job.task, owners, train, held_out, generator=np.random.default_rng())
+        found["sets"] = np.unique(chosen.sets, return_inverse=True)[1]
         at.progress.stage("attacking updates")
         send = client_updates(job.regime, backend, model)
         for number, (name, known) in enumerate(weights.items()):
@@ -87,12 +88,15 @@ class Chosen:
         Rows of shape (k, r, *x), and their labels; the first of each is looked for.
     others : float32 array of shape (k, n, *x)
         Held-out rows with its label.
+    sets : int64 array of shape (k,)
+        Which set of held-out rows those are.
     centre, spread, low, high : float32 array of shape (*x)
         Of held-out rows.
     """
 
     updates: Examples
     others: Floats
+    sets: Ints
     centre: Floats
     spread: Floats
     low: Floats
@@ -132,16 +136,29 @@ def choose(
         raise DataError(f"attacks.gradient_inversion.rows: no client holds {asked.rows} rows; ask for fewer")
     rows = np.stack(batches[: asked.updates])
     among = int(min(asked.among, counts[kinds[rows[:, 0]]].min()))
-    others = [generator.permutation(np.flatnonzero(other_kinds == kinds[row]))[:among] for row in rows[:, 0]]
+    others, sets = _dealt(other_kinds, kinds[rows[:, 0]], among=among, generator=generator)
     inputs = held_out.inputs
     return Chosen(
         updates=Examples(inputs=train.inputs[rows], labels=train.labels[rows]),
-        others=inputs[np.stack(others)],
+        others=inputs[others],
+        sets=sets,
         centre=inputs.mean(axis=0),
         spread=inputs.std(axis=0),
         low=inputs.min(axis=0),
         high=inputs.max(axis=0),
     )
+
+
+def _dealt(pool: Ints, wanted: Ints, *, among: int, generator: np.random.Generator) -> tuple[Ints, Ints]:
+    """Deal each update a set of rows of its kind, in random order; nobody has another's set while there are more."""
+    others, sets = np.zeros((len(wanted), among), np.int64), np.zeros(len(wanted), np.int64)
+    for kind in np.unique(wanted):
+        own, rows = np.flatnonzero(wanted == kind), generator.permutation(np.flatnonzero(pool == kind))
+        dealt = rows[: len(rows) // among * among].reshape(-1, among)
+        turns = np.arange(len(own)) % len(dealt)
+        others[own] = generator.permuted(dealt[turns], axis=1)
+        sets[own] = dealt[turns].min(axis=1)  # rows of a set are in no other
+    return others, sets
 
 
 def _kinds(task: Task, train: Examples, held_out: Examples) -> tuple[Ints, Ints]:
@@ -162,8 +179,8 @@ def _of_updates(
     views = {"sent": sent}
     if job.noise_multiplier and isinstance(job.regime, DPFedAvg):
         views["noisy"] = noisy(sent, deviation=job.noise_multiplier * job.regime.clipping_norm)
-    lengths = sum(np.square(array.reshape(len(array), -1)).sum(axis=1) for array in sent.values())
-    moved = np.array(int(np.count_nonzero(lengths)))
+    most = np.max([np.abs(array).reshape(len(array), -1).max(axis=1) for array in sent.values()], axis=0)
+    moved = np.array(int(np.count_nonzero(np.isfinite(most) & (most > 0))))
     found: Arrays = {"span": np.array(float((chosen.high - chosen.low).max())), "moved": moved}
     name = first_dense(model.architecture)
     for view, updates in views.items():
@@ -258,8 +275,7 @@ def _optimised(asked: GradientInversion, backend: Backend, model: Model, gradien
         steps=asked.steps,
         total_variation=asked.total_variation,
     )
-    made = backend.invert(model, settings)
-    return np.where(np.isfinite(made), made, chosen.centre).astype(np.float32)
+    return backend.invert(model, settings)
 
 
 def _near(name: str, made: list[npt.NDArray[Any]], chosen: Chosen) -> Arrays:
@@ -268,7 +284,7 @@ def _near(name: str, made: list[npt.NDArray[Any]], chosen: Chosen) -> Arrays:
     found = []
     for inputs, own, others in zip(made, chosen.updates.inputs, chosen.others, strict=True):
         rows = np.concatenate([own[:1], others]).reshape(1 + len(others), -1)
-        found.append(nearness(inputs.reshape(len(inputs), -1), rows, centre=flat))
+        found.append(nearness(inputs.reshape(len(inputs), len(flat)), rows, centre=flat))
     return {
         f"{name}.correlation": np.stack([likeness for likeness, _ in found]),
         f"{name}.error": np.stack([error for _, error in found]),

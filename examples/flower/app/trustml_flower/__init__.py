@@ -1,0 +1,1 @@
+"""Federated rounds of trustml between Flower's processes."""
