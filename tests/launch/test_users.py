@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trustml.data.partition import owners_fingerprint
-from trustml.errors import ScenarioError
+from trustml.errors import RecordError, ScenarioError
 from trustml.frameworks.entry import Regimes, Supported
 from trustml.frameworks.table import entry_of
 from trustml.launch.prepare import plan_run
@@ -91,7 +91,9 @@ def test_the_same_people_are_the_same_users_in_a_federation(planned):
 
 def test_a_key_alone_leaves_the_unit_an_example(planned):
     mechanism = job_of(planned, "rows").mechanism
-    assert (mechanism.unit, mechanism.users, mechanism.examples) == ("example", "", len(planned.dataset.train))
+    assert (mechanism.unit, mechanism.examples) == ("example", len(planned.dataset.train))
+    assert mechanism.users == owners_fingerprint(planned.partitions["rows", 0].owners)
+    assert make_charge(mechanism, first=0, end=3, plan="p", data="d").users == "", "it composes with all for examples"
     assert job_of(planned, "rows").clients
 
 
@@ -115,16 +117,46 @@ def test_words_are_of_users_and_no_federation(planned):
     assert "cohorts of clients" in note_of(_of_statement(stated))
 
 
+def holding(job, arrays):
+    """What is left of a run whose file of who holds what is this."""
+    run = SimpleNamespace(
+        file=lambda name: SimpleNamespace(is_file=lambda: name == job.clients), arrays=lambda name: arrays
+    )
+    return SimpleNamespace(run=run)
+
+
+@pytest.mark.parametrize("of_before", [False, True])
+def test_nothing_is_stated_of_groups_by_a_file_that_anybody_made(planned, of_before):
+    job, clients = job_of(planned, "rows"), planned.partitions["rows", 0]
+    charges = [make_charge(job.mechanism, first=0, end=3, plan="p", data="d")]
+    good, names = clients.owners.astype(np.int64), np.array(clients.names)
+    if of_before:  # nothing was kept of who holds what
+        job = msgspec.structs.replace(job, mechanism=msgspec.structs.replace(job.mechanism, users=""))
+    wrong = [
+        {"owners": np.array([2**44])},
+        {"owners": np.where(np.arange(len(good)) == 0, 2**44, good)},
+        {"owners": np.where(np.arange(len(good)) == 0, -2, good)},
+        {"owners": good[:-1]},
+        {"owners": good[:0]},
+        {"owners": good.astype(float)},
+        {"owners": good[None]},
+        {"owners": np.full_like(good, -1)},
+        {"owners": good, "names": names[:-1]},
+        {"owners": good, "names": names[:0]},
+        {},
+    ]
+    if not of_before:
+        wrong.append({"owners": np.arange(len(good)) % len(names)})  # no user has many rows
+    for arrays in wrong:
+        with pytest.raises(RecordError, match=job.clients):
+            of_groups(holding(job, {"names": names} | arrays), job, job.regime, charges, why_none="")
+
+
 def test_groups_are_all_rows_of_the_largest_and_of_the_median_user(planned, monkeypatch):
     monkeypatch.setattr(groups, "_POINTS", 100)
     job, owners = job_of(planned, "rows"), planned.partitions["rows", 0].owners
     charges = [make_charge(job.mechanism, first=0, end=3, plan="p", data="d")]
-    there = SimpleNamespace(
-        run=SimpleNamespace(
-            file=lambda name: SimpleNamespace(is_file=lambda: name == job.clients),
-            arrays=lambda name: {"owners": owners},
-        )
-    )
+    there = holding(job, {"owners": owners, "names": np.array(planned.partitions["rows", 0].names)})
     found = {one.group: one for one in of_groups(there, job, job.regime, charges, why_none="")}
     counts = np.bincount(owners)
     assert f"for {counts.max()} rows of one person" in found["largest user"].note
@@ -150,6 +182,7 @@ def test_groups_are_all_rows_of_the_largest_and_of_the_median_user(planned, monk
         ({"key": ("person", "person")}, "training.0.key", "once"),
         ({"engine": "stock"}, "training.0.engine", 'engine="core"'),
         ({"unit": "example"}, "training.0.rows_per_user", 'unit="user"'),
+        ({"rows_per_user": 10**9}, "training.0.rows_per_user", "use 1024 or less"),
     ],
 )
 def test_what_names_no_users_is_one_line(scenario, changes, field, fix):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +20,8 @@ from tests.launch.test_process import NO_LIMITS, run_until_end
 from tests.reliability.launched import fourth_backend
 from trustml.launch.environments import find_environment
 from trustml.launch.process import Worker, clean_environment
-from trustml.launch.warm import AVAILABLE, Forked, WarmWorkers
+from trustml.launch.schedule import JobScheduler
+from trustml.launch.warm import AVAILABLE, Forked, NotReadyError, WarmWorkers
 from trustml.models.layers import Architecture, Dense, Flatten, NativeModule
 from trustml.plan.attack_files import scores_file
 from trustml.plan.forking import may_be_forked
@@ -117,26 +121,39 @@ def test_what_is_forked_gives_what_is_started_gives_and_says_so(tmp_path, numpy_
     assert {name: sha256(directory / name) for name in record.artifacts} == record.artifacts
 
 
-def blocked(workers: WarmWorkers, folder: Path) -> tuple[Forked, int]:
-    """A worker that has no job, and waits to say so into a pipe that is full; give it and the pipe's other end."""
+def forked_by(workers: WarmWorkers, output: int, **asked) -> Forked | None:
+    """Fork as soon as what it is forked from is ready."""
+    asked = {"backend": "numpy", "lock": None} | asked
+    while True:
+        try:
+            return workers.fork(output, output, **asked)
+        except NotReadyError:
+            while not workers.has_news():
+                time.sleep(0.005)
+
+
+def in_environment() -> dict:
+    """Interpreter and variables of the backend of plain numpy."""
+    environment = find_environment("numpy")
+    return {"python": environment.require(), "variables": clean_environment() | environment.variables}
+
+
+def full_pipe() -> tuple[int, int]:
+    """Both ends of a pipe into which nothing fits."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with pytest.raises(BlockingIOError):
         while True:
             os.write(write, bytes(4096))
     os.set_blocking(write, True)
-    environment = find_environment("numpy")
-    forked = workers.fork(
-        write,
-        write,
-        backend="numpy",
-        python=environment.require(),
-        variables=clean_environment() | environment.variables,
-        folder=folder,
-        lock=None,
-    )
+    return read, write
+
+
+def blocked(workers: WarmWorkers, folder: Path) -> tuple[Forked | None, int]:
+    """A worker that has no job, and waits to say so into a pipe that is full; give it and the pipe's other end."""
+    read, write = full_pipe()
+    forked = forked_by(workers, write, folder=folder, **in_environment())
     os.close(write)
-    assert forked is not None
     return forked, read
 
 
@@ -175,8 +192,7 @@ def test_one_that_cannot_import_its_framework_is_asked_once(tmp_path, numpy_back
     python.chmod(0o755)
     with closing(WarmWorkers()) as workers:
         for _ in range(2):
-            asked = {"backend": "numpy", "python": python, "variables": {}, "folder": tmp_path, "lock": None}
-            assert workers.fork(1, 2, **asked) is None
+            assert forked_by(workers, 1, python=python, variables={}, folder=tmp_path) is None
     assert (tmp_path / "python.calls").read_text() == "x\n"
 
 
@@ -200,3 +216,104 @@ def test_none_outlives_the_launcher(tmp_path, numpy_backend):
     os.waitpid(launcher, 0)
     _, left = psutil.wait_procs(started, timeout=10)
     assert not left
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def ended(pids: set[int]) -> bool:
+    """Whether all of them end, zombies of a process that is gone included."""
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not psutil.wait_procs(alive, timeout=10)[1]
+
+
+def test_nobody_waits_while_a_framework_is_imported(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    asked = {"backend": "numpy", "python": python, "variables": {"PATH": os.defpath}, "folder": tmp_path, "lock": None}
+    with closing(WarmWorkers()) as workers:
+        begun = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(NotReadyError):
+                workers.fork(1, 2, **asked)
+        assert not workers.has_news() and len(workers._servers) == 1
+        workers.rest()
+        (server,) = workers._servers.values()
+        os.kill(server._process.pid, signal.SIGKILL)
+        server._process.wait()
+        assert workers.has_news() and not workers.has_news()
+        assert workers.fork(1, 2, **asked) is None
+        assert time.monotonic() - begun < 30
+
+
+def test_what_waits_for_an_import_is_begun_once_it_is_over_and_others_meanwhile(tmp_path, monkeypatch):
+    asked = []
+
+    class Importing:
+        ready = False
+
+        def has_news(self):
+            return self.ready
+
+    def start(name):
+        asked.append(name)
+        if name == "explain" and not scheduler._warm.ready:
+            return False
+        scheduler._running[name] = ()
+        return True
+
+    job = replace(EXPLAINED, execution=Execution(parallel_jobs=2))
+    scheduler = object.__new__(JobScheduler)
+    scheduler._warm, scheduler._running, scheduler._records = Importing(), {}, {}
+    scheduler._jobs = dict.fromkeys(("explain", "other", "third"), job)
+    monkeypatch.setattr("trustml.launch.schedule.job_needs", lambda job: ())
+    monkeypatch.setattr(scheduler, "_start", start)
+    left = scheduler._start_ready(["explain", "other", "third"])
+    assert left == ["explain", "third"] and asked == ["explain", "other"], "it keeps its place"
+    scheduler._warm.ready = True
+    assert scheduler._start_ready(left) == ["third"] and list(scheduler._running) == ["other", "explain"]
+
+
+def test_whoever_is_stopped_between_question_and_answer_loses_no_worker(tmp_path, numpy_backend):
+    before = children()
+    with closing(WarmWorkers()) as workers:
+        first, read = blocked(workers, tmp_path)
+        its, write = full_pipe()
+        (server,) = workers._servers.values()
+        connection, forked = server._connection, set()
+
+        class Stopped:
+            def __getattr__(self, name):
+                return getattr(connection, name)
+
+            def recv(self, size):
+                assert select.select([connection], [], [], 10)[0], "its answer has come"
+                forked.update(children() - before)
+                raise KeyboardInterrupt
+
+        server._connection = Stopped()
+        with pytest.raises(KeyboardInterrupt):
+            forked_by(workers, write, folder=tmp_path, **in_environment())
+        assert len(forked) == 3 and ended(forked) and first.has_ended()
+        assert first.wait() is None
+    for one in (read, its, write):
+        os.close(one)
+
+
+def test_a_worker_that_cannot_be_followed_is_ended_and_no_other(tmp_path, numpy_backend, monkeypatch):
+    with closing(WarmWorkers()) as workers:
+        other, read = blocked(workers, tmp_path)
+        before = children()
+
+        def none_left(pid):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "pidfd_open", none_left)
+        forked, its = blocked(workers, tmp_path)
+        assert forked is None and children() == before and not other.has_ended()
+        other.kill_group()
+        assert other.wait() == -signal.SIGKILL
+        os.close(read)
+        os.close(its)

@@ -6,7 +6,11 @@ import signal
 import subprocess
 import sys
 
-from trustml.record.files import remove_half_written, replacing, write_atomic
+import numpy as np
+import pytest
+
+from trustml.errors import RecordError
+from trustml.record.files import encode_arrays, read_arrays, remove_half_written, replacing, write_atomic
 
 
 def killed_while_writing(path) -> str:
@@ -53,3 +57,11 @@ def test_a_link_of_such_a_name_is_left_and_not_followed(tmp_path):
     link.symlink_to(elsewhere)
     remove_half_written(link.parent)
     assert link.is_symlink() and elsewhere.read_bytes() == b"theirs"
+
+
+def test_an_array_that_is_not_there_is_told_like_other_damage(tmp_path):
+    (tmp_path / "a.npz").write_bytes(encode_arrays({"here": np.arange(3)}))
+    found = read_arrays(tmp_path / "a.npz")
+    assert list(found) == ["here"] and found["here"].tolist() == [0, 1, 2] and found.get("first.moved") is None
+    with pytest.raises(RecordError, match=r"a\.npz: holds no array 'first\.moved'"):
+        found["first.moved"]

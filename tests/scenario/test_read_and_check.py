@@ -117,6 +117,7 @@ def test_a_toml_file_of_the_same_data_is_the_same_scenario(tmp_path):
         ("training.9.epochs=1", "training.9", "0 to 2"),
         ("name.x=1", "name.x", "above it"),
         ("training.0.augmentation={shift=8}", "training.0.augmentation.shift", "use 7 or less"),
+        ("training.0.augmentation={multiplicity=1000000000}", "training.0.augmentation.multiplicity", "1024 or less"),
         ("training.1.augmentation={shift=9}", "training.1.augmentation.shift", "out of sight"),
         ("training.0.augmentation={border='black'}", "training.0.augmentation.border", "reflect"),
         ("training.1.optimizer=Adam", "training.1.optimizer", 'write {kind = "Adam"}; choose one of SGD, Adam'),

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Ints
-from trustml.errors import ScenarioError
+from trustml.errors import RecordError, ScenarioError
 from trustml.scenario.partition import IID, Dirichlet, NaturalKey, Partition, Quantity, Shards
 
 _MOST_DRAWS = 1000
@@ -69,6 +70,53 @@ class Clients:
 def owners_fingerprint(owners: Ints) -> str:
     """SHA-256 of the client of every training example."""
     return hashlib.sha256(np.ascontiguousarray(owners, np.int64).tobytes()).hexdigest()
+
+
+def read_owners(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    *,
+    name: str,
+    examples: int,
+    clients: int | None = None,
+    of: Literal["owners", "held_out"] = "owners",
+) -> tuple[Ints, int]:
+    """Take who holds what from a file that anybody may have made.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Of the file.
+    name : str
+        Of the file, for errors.
+    examples : int
+        Of which it has to tell.
+    clients : int, optional
+        How many there are; by default as many as it names.
+    of : {"owners", "held_out"}
+        Whose training examples, or whose held-out ones.
+
+    Returns
+    -------
+    owners : int64 array of shape (examples,)
+    clients : int
+
+    Raises
+    ------
+    RecordError
+        If it does not give each example one of the clients, or none (-1).
+    """
+    if clients is None:
+        clients = np.size(arrays.get("names", ()))
+    owners = arrays.get(of)
+    if owners is None or not clients:
+        raise RecordError(f"{name}: holds no clients; start a new run")
+    fits = owners.shape == (examples,) and owners.dtype.kind in "iu"
+    if not fits or (examples and not (int(owners.min()) >= -1 and int(owners.max()) < clients)):
+        raise RecordError(
+            f"{name}: does not tell which of {clients} clients has each of {examples} examples; it is damaged, so "
+            "start a new run"
+        )
+    return owners.astype(np.int64), clients
 
 
 def draw_clients(

@@ -20,7 +20,7 @@ the same."""
 
 NOT_COMPUTABLE = (
     *(TrustmlError, msgspec.MsgspecError, ArithmeticError, ValueError, LookupError, TypeError),
-    *(AssertionError, StopIteration),
+    *(AssertionError, StopIteration, MemoryError),
 )
 """What computing from files raises that anybody may have made: such a file differs, and the other checks go on."""
 

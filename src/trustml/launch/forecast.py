@@ -162,7 +162,7 @@ def _together(jobs: Sequence[Job], start: StartRecord | None) -> tuple[Together,
             mechanism = job.mechanism
             plan = job.plan if getattr(job.regime, "engine", "core") == "core" else job.id
             charge = make_charge(mechanism, first=0, end=mechanism.steps, plan=plan, data="")
-            groups[mechanism.unit, mechanism.users].append((charge, job.regime))
+            groups[charge.unit, charge.users].append((charge, job.regime))
     found, starting = [], _Starting(start)
     for (unit, _), group in groups.items():
         if len(group) > 1:

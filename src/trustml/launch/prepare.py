@@ -297,12 +297,13 @@ def _mechanisms(
                 elif isinstance(regime, DPSGD):
                     plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
                     drawn = _drawn_from(regime, seed, examples=examples, partitions=partitions)
-                    users = partitions[regime.title, seed].fingerprint() if regime.unit == "user" else ""
-                    found[cell] = (
-                        plan_mechanism(regime, field=field, examples=drawn, plan=plan, users=users)
+                    users = partitions[regime.title, seed].fingerprint() if regime.key_columns else ""
+                    mechanism = (
+                        plan_mechanism(regime, field=field, examples=drawn, plan=plan)
                         if regime.engine == "core"
                         else stock_mechanism(regime, backend, field=field, examples=examples)
                     )
+                    found[cell] = msgspec.structs.replace(mechanism, users=users)
     return found
 
 

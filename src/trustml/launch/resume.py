@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Ints
-from trustml.data.partition import owners_fingerprint
+from trustml.data.partition import owners_fingerprint, read_owners
 from trustml.errors import PrivacyError, RecordError, ScenarioError, UsageError
 from trustml.launch.canaries import redraw_canaries
 from trustml.launch.drawn_batches import draw_plan
@@ -205,9 +204,8 @@ def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt
 def _owners(run: RunDirectory, job: TrainJob) -> tuple[Ints, int]:
     """Read who holds what, the partition that a job protects, and how many clients or users there are."""
     clients = run.arrays(job.clients)
-    if not {"names", "owners"} <= clients.keys():
-        raise RecordError(f"{run.file(job.clients)}: holds no clients; start a new run")
-    count, owners = len(clients["names"]), clients["owners"].astype(np.int64)
+    examples = run.manifest().data.train_examples
+    owners, count = read_owners(clients, name=str(run.file(job.clients)), examples=examples)
     assert job.mechanism is not None
     if owners_fingerprint(owners) != job.mechanism.users:
         raise RecordError(f"{run.file(job.clients)}: is not the partition that {job.id} protects; start a new run")

@@ -20,7 +20,7 @@ from trustml.launch.places.contract import Place, Placed, Work
 from trustml.launch.places.table import make_place
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended
-from trustml.launch.warm import WarmWorkers
+from trustml.launch.warm import NotReadyError, WarmWorkers
 from trustml.models.native import TRUST_VARIABLE
 from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.forking import may_be_forked
@@ -110,7 +110,8 @@ class JobScheduler:
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
         try:
             while waiting or self._running:
-                if self._changed:  # among thousands of jobs looking costs more than a look at what runs
+                # Among thousands of jobs looking costs more than a look at what runs.
+                if self._changed or self._warm.has_news():
                     self._changed = False
                     waiting = self._start_ready(waiting)
                 self._look()
@@ -128,7 +129,8 @@ class JobScheduler:
         return self._finish("success" if done else "partial" if any_done else "failed")
 
     def _start_ready(self, waiting: list[str]) -> list[str]:
-        left = []
+        """Start what can be; what waits for an import keeps its place among the jobs that run at once."""
+        left, importing = [], 0
         for name in waiting:
             job = self._jobs[name]
             needs = [self._records[need] for need in job_needs(job)]
@@ -137,18 +139,21 @@ class JobScheduler:
                 reason = f"needs {failed[0].id}, which ended {failed[0].status}"
                 self._update(replace(self._records[name], status="blocked", reason=reason))
                 self._tell({"event": "job-end", "job": name, "status": "blocked", "reason": reason})
-            elif len(self._running) < job.execution.parallel_jobs and all(r.status == "ok" for r in needs):
-                self._start(name)
+            elif len(self._running) + importing < job.execution.parallel_jobs and all(r.status == "ok" for r in needs):
+                if not self._start(name):
+                    importing += 1
+                    left.append(name)
             else:
                 left.append(name)
         return left
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str) -> bool:
+        """Start a job, or record why it cannot be; False where what it is forked from is not ready."""
         job, record = self._jobs[name], self._records[name]
         if self._finished is not None and (taken := self._finished.take_over(job, record)) is not None:
             self._update(taken)
             self._tell({"event": "job-end", "job": name, "status": "ok"})
-            return
+            return True
         events = self._run.file(events_file(name))
         events.unlink(missing_ok=True)
         work = Work(
@@ -161,14 +166,17 @@ class JobScheduler:
         )
         try:
             worker = self._place(job).start(work)
+        except NotReadyError:
+            return False
         except (EnvironmentMissingError, UsageError) as error:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
-            return
+            return True
         self._running[name] = (worker, EventTail(events))
         self._update(replace(record, status="running", reason="", attempt=record.attempt + 1, node=None))
         self._note_nodes()
         self._tell({"event": "job-start", "job": name, "backend": job.backend, "pid": worker.pid})
+        return True
 
     def _place(self, job: Job) -> Place:
         """Where a job runs; jobs of one place share it."""

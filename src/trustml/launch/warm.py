@@ -23,9 +23,13 @@ from trustml.plan.forking import READY, Collect, Fork
 from trustml.processes import lifeline, module_command
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open")
-_IMPORT_SECONDS, _ANSWER_SECONDS = 300.0, 30.0
+_IMPORT_SECONDS, _ANSWER_SECONDS, _END_SECONDS = 300.0, 30.0, 5.0
 IDLE_SECONDS = 30.0
 """After which such a process is ended, and with it the memory that it holds."""
+
+
+class NotReadyError(Exception):
+    """The framework is being imported: ask again once that is over (:meth:`WarmWorkers.has_news`)."""
 
 
 class Forked:
@@ -64,6 +68,7 @@ class Server:
     def __init__(self, backend: str, python: Path, variables: dict[str, str]) -> None:
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.running, self.used = 0, time.monotonic()
+        self._ready: bool | None = None
         command = module_command(python, "trustml.worker.forking", backend)
         with theirs:
             self._process = subprocess.Popen(
@@ -77,37 +82,69 @@ class Server:
                 start_new_session=True,
             )
 
-    def is_ready(self) -> bool:
-        """Wait until it has imported the framework, and say whether it could."""
-        self._connection.settimeout(_IMPORT_SECONDS)
-        try:
-            return self._connection.recv(len(READY)) == READY
-        except OSError:
-            return False
+    def is_ready(self) -> bool | None:
+        """Whether it could import the framework; None as long as it does. It waits for nothing."""
+        if self._ready is None:
+            self._connection.setblocking(False)
+            try:
+                self._ready = self._connection.recv(len(READY)) == READY
+            except BlockingIOError:
+                if time.monotonic() - self.used < _IMPORT_SECONDS:
+                    return None
+                self._ready = False
+            except OSError:
+                self._ready = False
+            self.used = time.monotonic()
+        return self._ready
+
+    def has_news(self) -> bool:
+        """Whether it has imported the framework, or failed to, since that was last looked for."""
+        return self._ready is None and self.is_ready() is not None
+
+    def is_idle(self) -> bool:
+        """Whether nobody has asked it for a while, and nobody waits for it."""
+        return self._ready is not None and not self.running and time.monotonic() - self.used > IDLE_SECONDS
 
     def ask(self, what: Fork | Collect, descriptors: tuple[int, ...] = ()) -> bytes:
-        """Give its answer; nothing where it is gone."""
+        """Give its answer; nothing where it is gone. Whatever is raised in between ends it: an answer would be left."""
         self.used = time.monotonic()
-        self._connection.settimeout(_ANSWER_SECONDS)
+        answer = b""
         try:
+            self._connection.settimeout(_ANSWER_SECONDS)
             socket.send_fds(self._connection, [msgspec.json.encode(what)], list(descriptors))
             answer = self._connection.recv(32)
         except OSError:
-            answer = b""
-        if not answer:
-            self.close()
+            pass
+        finally:
+            if not answer:
+                self.close()
         return answer
+
+    def discard(self, pid: int) -> None:
+        """Kill a worker of it that nobody follows."""
+        if self.is_alive():  # else the id may be somebody else's
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            self.ask(Collect(pid=pid))
 
     def is_alive(self) -> bool:
         """Whether it is there."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End it."""
+        """End it, and before it what it has forked and nobody has collected."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
+        try:
+            if self._ready:  # else it has forked nothing, and does not listen
+                self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            self._process.wait()
 
 
 class WarmWorkers:
@@ -128,7 +165,7 @@ class WarmWorkers:
         folder: Path,
         lock: int | None,
     ) -> Forked | None:
-        """Fork the worker of a job; None where that cannot be, so that it is to be started.
+        """Fork the worker of a job; None where that cannot be, so that it is to be started. It waits for no import.
 
         Parameters
         ----------
@@ -142,28 +179,42 @@ class WarmWorkers:
             Of the job.
         lock : int, optional
             Descriptor that it holds as long as it lives.
+
+        Raises
+        ------
+        NotReadyError
         """
         key = (backend, python, frozenset(variables.items()))
         if not AVAILABLE or key in self._refused:
             return None
         server = self._servers.get(key)
-        if server is None or not server.is_alive():
+        if server is None or (server.is_ready() and not server.is_alive()):
             server = self._servers[key] = Server(backend, python, variables)
-            if not server.is_ready():
-                self._servers.pop(key).close()
-                self._refused.add(key)
-                return None
+        ready = server.is_ready()
+        if ready is None:
+            raise NotReadyError
+        if not ready:
+            self._servers.pop(key).close()
+            self._refused.add(key)
+            return None
         held = (output, error, lifeline(), *(() if lock is None else (lock,)))
         answer = server.ask(Fork(folder=str(folder)), held)
         try:
             return Forked(server, int(answer)) if answer else None
-        except OSError:  # it has ended and been collected with its server
+        except ProcessLookupError:  # it has ended and been collected with its server
             return None
+        except OSError:  # no descriptor is left to follow it by
+            server.discard(int(answer))
+            return None
+
+    def has_news(self) -> bool:
+        """Whether a job that was not ready to be forked can be now, or is to be started."""
+        return any(server.has_news() for server in self._servers.values())
 
     def rest(self) -> None:
         """End those that nobody has asked for a while."""
         for key, server in list(self._servers.items()):
-            if not server.running and time.monotonic() - server.used > IDLE_SECONDS:
+            if server.is_idle():
                 self._servers.pop(key).close()
 
     def close(self) -> None:

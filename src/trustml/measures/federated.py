@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.partition import read_owners
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, Row
@@ -114,7 +115,7 @@ def _client_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[R
     labels = evidence.heldout["test_labels"]
     outputs = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     hit = right(evidence.task, outputs, labels)
-    owners, count = clients["held_out"].astype(np.int64), len(clients["names"])
+    owners, count = read_owners(clients, name=job.clients, examples=len(labels), of="held_out")
     held = owners >= 0
     tested = np.bincount(owners[held], minlength=count)
     hits = np.bincount(owners[held], weights=hit[held], minlength=count)

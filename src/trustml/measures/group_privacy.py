@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trustml.data.dataset import Ints
+from trustml.data.partition import owners_fingerprint, read_owners
+from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
 from trustml.privacy.groups import epsilon_of_group
@@ -33,6 +36,11 @@ def of_groups(
         Of this training alone.
     why_none : str
         Why nothing is proved of a group; empty where something is.
+
+    Raises
+    ------
+    RecordError
+        If the file of who holds what is not the one that was trained by: a smaller one would state less.
     """
     if not isinstance(regime, DPSGD) or regime.unit == "user" or not regime.key_columns:
         return []
@@ -45,8 +53,7 @@ def of_groups(
             for group in _GROUPS
         ]
     who = " and ".join(regime.key_columns)
-    owners = evidence.run.arrays(job.clients)["owners"].astype(np.int64)
-    counts = np.bincount(owners[owners >= 0])
+    counts = _rows_of_users(evidence, job, examples=charges[0].examples)
     sizes: dict[Group, int] = {"largest user": int(counts.max()), "median user": int(np.median(counts))}
     found = []
     for group in _GROUPS:
@@ -66,3 +73,15 @@ def of_groups(
             )
         )
     return found
+
+
+def _rows_of_users(evidence: Evidence, job: TrainJob, *, examples: int) -> Ints:
+    """Rows of each user who has any."""
+    owners, _ = read_owners(evidence.run.arrays(job.clients), name=job.clients, examples=examples)
+    stated = "" if job.mechanism is None else job.mechanism.users  # of no record of before it was kept
+    if stated and owners_fingerprint(owners) != stated:
+        raise RecordError(f"{job.clients}: is not the partition that {job.id} was trained by; epsilon cannot be stated")
+    counts: Ints = np.unique(owners[owners >= 0], return_counts=True)[1]
+    if not len(counts):
+        raise RecordError(f"{job.clients}: no user has a row; epsilon cannot be stated")
+    return counts

@@ -28,7 +28,7 @@ def releases_of(
         *_of_attacks(evidence),
         *_of_other_models(evidence, regime),
         *_of_the_scenario(evidence, regime),
-        *_of_the_run(evidence, regime, charges),
+        *_of_the_run(evidence, job, regime, charges),
     )
 
 
@@ -153,7 +153,7 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
     return found
 
 
-def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:
+def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:
     federated = isinstance(regime, DPFedAvg)
     steps = "rounds" if federated else "steps"
     found = [
@@ -199,6 +199,9 @@ def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Cha
     elif regime.unit == "example" and regime.key_columns:
         why = f"the most rows that one {' and '.join(regime.key_columns)} has, and the median, behind epsilon_of_group"
         found.append(Release(name="rows of users", coverage="not covered", why=why))
+        if job.mechanism is not None and job.mechanism.users:
+            why = "a fingerprint of whose each training example is"
+            found.append(Release(name="partition of the clients", coverage="not covered", why=why))
     elif regime.unit == "user":
         why = "a fingerprint of whose each training example is, and the number of users"
         found.append(Release(name="partition of the clients", coverage="not covered", why=why))

@@ -54,7 +54,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     separation : int
         Steps from one batch of an example to its next, at the least.
     users : str
-        Fingerprint of who holds what, where the unit is a user.
+        Fingerprint of who holds what, where the unit is a user, or a column tells whose the examples are.
     """
 
     noise_multiplier: float

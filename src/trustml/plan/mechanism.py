@@ -67,7 +67,7 @@ def drawn_for(
     return NoiseDraw(source=noise_source(backend, federated=federated, stock=stock), coordinates=numbers)
 
 
-def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan, users: str = "") -> Mechanism:
+def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan) -> Mechanism:
     """Calibrate the noise to the target, or take the one that was given.
 
     Parameters
@@ -79,8 +79,6 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan,
         Size of the training set; of users, where the unit is one, their number.
     plan : BatchPlan
         The batches as drawn; where they are not secret, the target must hold without amplification.
-    users : str
-        Where the unit is a user, fingerprint of who holds what.
 
     Raises
     ------
@@ -117,7 +115,6 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan,
         unit=regime.unit,
         noise=noise_kind(regime.mechanism),
         separation=separation,
-        users=users if regime.unit == "user" else "",
     )
 
 
@@ -262,7 +259,7 @@ def make_charge(
         unit=mechanism.unit,
         relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
         noise=mechanism.noise,
-        users=mechanism.users,
+        users=mechanism.users if mechanism.unit == "user" else "",  # what examples are of composes with all
         noise_source=drawn.source,
         coordinates=drawn.coordinates,
     )

@@ -95,15 +95,27 @@ def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return stream.getvalue()
 
 
+class _Arrays(dict[str, "npt.NDArray[Any]"]):
+    """Arrays of a file; one that is not there is told like any other damage."""
+
+    def __init__(self, path: Path, arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
+        super().__init__(arrays)
+        self._path = path
+
+    def __missing__(self, name: str) -> npt.NDArray[Any]:
+        raise RecordError(f"{self._path}: holds no array {name!r}; it is damaged, or another version wrote it")
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read all arrays of an ``.npz`` file without unpickling.
 
     Raises
     ------
     RecordError
+        Also where an array is asked for that is not there.
     """
     try:
-        return {name: read_member(archive, member) for name, archive, member in read_npz_members(path)}
+        return _Arrays(path, ((name, read_member(archive, member)) for name, archive, member in read_npz_members(path)))
     except DAMAGED as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error
 

@@ -22,7 +22,7 @@ from trustml.scenario.check_execution import check_execution
 from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
-from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
+from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Augmentation, Plain, Regime
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
@@ -178,6 +178,12 @@ def _check_augmentation(augmentation: Augmentation, input_shape: Shape, field: s
     """Refuse what has no rows and columns to be shifted, and shifts that leave nothing of an image."""
     if len(input_shape) != 3:
         raise ScenarioError(field, f"shifts images, but inputs have shape {input_shape}", fix="remove it")
+    if augmentation.multiplicity > MOST_OF_ONE:
+        raise ScenarioError(
+            f"{field}.multiplicity",
+            f"{augmentation.multiplicity} copies of an image are more than go through a network together",
+            fix=f"use {MOST_OF_ONE} or less",
+        )
     most = min(input_shape[:2]) - 1
     if augmentation.shift > most:
         raise ScenarioError(

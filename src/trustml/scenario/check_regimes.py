@@ -13,7 +13,7 @@ from trustml.scenario.federated import BandedMatrix, DPFedAvg, FederatedRegime, 
 from trustml.scenario.optimizers import Schedule
 from trustml.scenario.partition import Everyone
 from trustml.scenario.partition import InTurn as InTurnCohort
-from trustml.scenario.regimes import DPSGD, Plain, Regime
+from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Plain, Regime
 from trustml.scenario.spec import Scenario
 
 FEWEST_FOR_PRIVACY = (1000, 100)
@@ -178,6 +178,12 @@ def _check_users(regime: DPSGD, field: str) -> None:
                 fix='leave it out, or use unit="user"',
             )
         return
+    if regime.rows_per_user > MOST_OF_ONE:
+        raise ScenarioError(
+            f"{field}.rows_per_user",
+            f"{regime.rows_per_user} rows of a user are more than go through a network together",
+            fix=f"use {MOST_OF_ONE} or less",
+        )
     if not columns:
         raise ScenarioError(
             f"{field}.key", "is missing, so nothing tells users apart", fix="name a column that data.keys keeps"

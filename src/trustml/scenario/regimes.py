@@ -49,6 +49,10 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keeps: Kept = "schedule"
 
 
+MOST_OF_ONE = 1024
+"""Copies of an example, or rows of a user, that make one gradient at the most: they go through a network together."""
+
+
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shifted and mirrored copies of images, in place of each image of a batch; held-out images stay as they are.
 
@@ -59,8 +63,8 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Parameters
     ----------
     multiplicity : int
-        Copies of each example in a batch. Of several the first is the example itself; a single one is shifted and
-        mirrored as is usual without privacy.
+        Copies of each example in a batch, 1024 at the most. Of several the first is the example itself; a single one
+        is shifted and mirrored as is usual without privacy.
     shift : int
         Largest shift of an image in pixels, up, down, left and right: as padding it by so many, and a random crop.
     flip : bool
@@ -174,7 +178,7 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         Column of the data, or columns, whose values tell users apart; each must be named in ``data.keys``. With
         ``unit="example"`` it adds what epsilon is for all rows of a user together (group privacy).
     rows_per_user : int
-        Rows of a user that go into one step; of more than so many a subset is drawn anew each time.
+        Rows of a user that go into one step, 1024 at the most; of a user with more a subset is drawn anew each time.
     """
 
     epsilon: Positive | None = None

@@ -15,7 +15,7 @@ from trustml.backends.contract import Backend, Client, Federation, Model
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
-from trustml.data.partition import owners_fingerprint
+from trustml.data.partition import owners_fingerprint, read_owners
 from trustml.errors import PrivacyError
 from trustml.models.answers import recorded_losses, right, score
 from trustml.models.tasks import Regression, facts_of
@@ -59,7 +59,7 @@ class FederatedDriver:
         self._backend, self._model, self._examples = backend, model, examples
         self._commitment, self._at = commitment, at
         self._ledger = at.folder / "ledger.jsonl"
-        owners = read_arrays(inside(at.root, job.clients))["owners"].astype(np.int64)
+        owners, _ = read_owners(read_arrays(inside(at.root, job.clients)), name=job.clients, examples=len(examples))
         if job.mechanism is not None and owners_fingerprint(owners) != job.mechanism.users:
             raise PrivacyError(f"{job.clients}: is not the partition whose users {job.id} protects")
         if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
@@ -182,8 +182,8 @@ class _Look:
         held_out = held_out_examples(inside(at.root, job.data))
         self._inputs, self._labels = held_out.inputs, held_out.labels
         clients = read_arrays(inside(at.root, job.clients))
-        self._owners = clients["held_out"].astype(np.int64)
-        self._count = len(clients["names"])
+        count = len(self._labels)
+        self._owners, self._count = read_owners(clients, name=job.clients, examples=count, of="held_out")
         self._backend, self._model = backend, model
         self.rounds: list[int] = []
         self.score: list[float] = []

@@ -10,8 +10,11 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import socket
 import sys
+from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,24 +37,50 @@ def main(arguments: list[str]) -> int:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # what is shared with workers is not written by their collector
-    connection.send(READY)
+    workers: set[int] = set()
+    try:
+        connection.send(READY)
+        job = _answer(connection, workers)
+    except OSError:  # the launcher closed the connection, and an answer lies in it
+        job = None
+    if job is None:
+        for pid in workers:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        os._exit(0)  # nothing is left to do, and frameworks take their time to leave
+    connection.close()
+    _become_worker(job.folder, job.descriptors)
+    os.close(job.begins)
+    return work([job.folder])
+
+
+class _Job(NamedTuple):
+    """What a worker is to do, which descriptors it was given, and which one to close once it leads its group."""
+
+    folder: str
+    descriptors: list[int]
+    begins: int
+
+
+def _answer(connection: socket.socket, workers: set[int]) -> _Job | None:
+    """Fork and collect as asked; None at the end, with the workers that nobody collected; its job in a worker."""
     while True:
         content, descriptors, *_ = socket.recv_fds(connection, LARGEST, _DESCRIPTORS)
         if not content:
-            return 0
+            return None
         asked = msgspec.json.decode(content, type=Fork | Collect)
         if isinstance(asked, Collect):
             _, status = os.waitpid(asked.pid, 0)
+            workers.discard(asked.pid)
             connection.send(str(os.waitstatus_to_exitcode(status)).encode())
             continue
         begun, begins = os.pipe()
         pid = os.fork()
         if pid == 0:
-            connection.close()
+            workers.clear()
             os.close(begun)
-            _become_worker(asked.folder, descriptors)
-            os.close(begins)
-            return work([asked.folder])
+            return _Job(asked.folder, descriptors, begins)
+        workers.add(pid)
         for descriptor in (*descriptors, begins):
             os.close(descriptor)
         os.read(begun, 1)  # until it leads a group of its own, which can be killed

@@ -16,7 +16,7 @@ from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.augmentation import augmented
 from trustml.data.batches import BatchPlan, comes_in_turn, participation
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
-from trustml.data.partition import owners_fingerprint
+from trustml.data.partition import owners_fingerprint, read_owners
 from trustml.data.streams import secret_generator
 from trustml.data.user_rows import UserRows, stacked, user_rows
 from trustml.errors import PrivacyError
@@ -205,10 +205,12 @@ class PrivateTraining:
 
     def _rows_of_users(self) -> UserRows:
         """Read who holds what, and see that it is the division whose users are protected."""
-        owners = read_arrays(inside(self._at.root, self._job.clients))["owners"].astype(np.int64)
-        if owners_fingerprint(owners) != self._mechanism.users or len(owners) != len(self._examples):
+        name, users = self._job.clients, self._mechanism.examples
+        found = read_arrays(inside(self._at.root, name))
+        owners, _ = read_owners(found, name=name, examples=len(self._examples), clients=users)
+        if owners_fingerprint(owners) != self._mechanism.users:
             raise PrivacyError(f"{self._job.clients}: is not the partition whose users {self._job.id} protects")
-        return user_rows(owners, self._usable, users=self._mechanism.examples)
+        return user_rows(owners, self._usable, users=users)
 
     def _rows_in(self, batch: Ints) -> int:
         """Count the training examples of a batch that a step sees."""

@@ -16,6 +16,7 @@ from trustml.attacks.reconstruction import dense_inputs, first_dense, nearness
 from trustml.backends.contract import Backend, Model, Network
 from trustml.backends.settings import InversionSettings
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
+from trustml.data.partition import read_owners
 from trustml.errors import DataError, RecordError
 from trustml.models.shapes import weight_shapes
 from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
@@ -60,7 +61,7 @@ def reconstruct(job: ReconstructionJob, backend: Backend, *, at: JobContext) -> 
     if job.gradients is not None:
         if not isinstance(job.regime, FederatedSpec):
             raise RecordError(f"{job.id}: has updates to attack, and {job.regime.title} is not federated")
-        owners = read_arrays(inside(at.root, job.clients))["owners"].astype(np.int64)
+        owners, _ = read_owners(read_arrays(inside(at.root, job.clients)), name=job.clients, examples=len(train))
         chosen = choose(job.gradients, job.task, owners, train, held_out, generator=np.random.default_rng())
         found["sets"] = np.unique(chosen.sets, return_inverse=True)[1]
         at.progress.stage("attacking updates")
