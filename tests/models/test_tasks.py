@@ -111,6 +111,8 @@ def without_tasks(data):
     }
     if data.get("kind") == "Plain":
         later.add("augmentation")
+    if data.get("kind") == "DPSGD":
+        later |= {"unit", "key", "rows_per_user"}
     if "scope" in data:  # of explanations, not of a background
         later.add("rows")
     return {name: without_tasks(value) for name, value in data.items() if name not in later}
