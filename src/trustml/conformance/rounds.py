@@ -172,19 +172,25 @@ class FederatedSubject:
         self.settings = replace(settings, noise_multiplier=0.0, count_noise=0.0, clip_learning_rate=rate)
         self.noisy = replace(settings, noise_multiplier=settings.noise_multiplier or 1.0)
         self._quiet: FederatedTraining | None = None
+        self._taken = 0
         self._averages: bool | None = None
 
     def total(self, clients: Sequence[Client]) -> Vector:
         """Un-noised sum of the clipped updates of some clients, from the first weights."""
-        if self._quiet is None or not self._same_start:
-            self._quiet = self._make(self.settings)
-        return self.move(self._quiet, clients, self.settings)
+        return self.move(self._without_noise(1), clients, self.settings)
 
     def after(self, clients: Sequence[Client]) -> list[Vector]:
         """Un-noised sums of two rounds without clients, after one with some."""
-        training = self._quiet if self._quiet is not None and self._same_start else self._make(self.settings)
+        training = self._without_noise(3)
         self.move(training, clients, self.settings)
         return [self.move(training, [], self.settings) for _ in range(2)]
+
+    def _without_noise(self, rounds: int) -> FederatedTraining:
+        """A training that has so many of its rounds left; a new one, unless every round is as the first."""
+        if self._quiet is None or not self._same_start or self._taken + rounds > self.settings.rounds:
+            self._quiet, self._taken = self._make(self.settings), 0
+        self._taken += rounds
+        return self._quiet
 
     def start(self, settings: RoundSettings) -> FederatedTraining:
         """Make a training."""
