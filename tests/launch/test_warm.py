@@ -196,6 +196,7 @@ def test_one_that_cannot_import_its_framework_is_asked_once(tmp_path, numpy_back
     assert (tmp_path / "python.calls").read_text() == "x\n"
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # a test before may have imported JAX, of which the child calls nothing
 def test_none_outlives_the_launcher(tmp_path, numpy_backend):
     read, write = os.pipe()
     launcher = os.fork()

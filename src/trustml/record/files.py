@@ -95,6 +95,12 @@ def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return stream.getvalue()
 
 
+class MissingArrayError(RecordError, KeyError):
+    """A file that lacks an array; whoever knows what to do about it catches it as a KeyError."""
+
+    __str__ = Exception.__str__
+
+
 class _Arrays(dict[str, "npt.NDArray[Any]"]):
     """Arrays of a file; one that is not there is told like any other damage."""
 
@@ -103,7 +109,7 @@ class _Arrays(dict[str, "npt.NDArray[Any]"]):
         self._path = path
 
     def __missing__(self, name: str) -> npt.NDArray[Any]:
-        raise RecordError(f"{self._path}: holds no array {name!r}; it is damaged, or another version wrote it")
+        raise MissingArrayError(f"{self._path}: holds no array {name!r}; it is damaged, or another version wrote it")
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -372,6 +372,6 @@ def test_asking_an_engine_is_seldom(run, monkeypatch):
 
 
 def test_all_that_a_launcher_tells_of_an_end_comes_from_the_node():
-    """But the worker's own result, which lies in the run."""
+    """But the worker's own result, which lies in the run, and that it was forked, as none of a node is."""
     told = {field.name for field in dataclasses.fields(Ended)}
-    assert set(EndedOnNode.__struct_fields__) == told - {"result"}
+    assert set(EndedOnNode.__struct_fields__) == told - {"result", "warm"}
