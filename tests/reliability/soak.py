@@ -112,7 +112,8 @@ def dashboard(root: Path) -> Iterator[tuple[int, str]]:
             time.sleep(0.2)
         yield process.pid, address
     finally:
-        process.send_signal(signal.SIGHUP)  # as of a terminal that is closed
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup, and then by the dashboard, too
+        process.send_signal(signal.SIGTERM if ignored else signal.SIGHUP)  # else as of a terminal that is closed
         process.wait(30)
 
 
