@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from trustml.errors import UsageError
-from trustml.launch.benchmarks import HOW_TO_GET, bench_module
+from trustml.launch.benchmarks import bench_module, how_to_get
 
 
 @click.command(
@@ -16,7 +16,7 @@ from trustml.launch.benchmarks import HOW_TO_GET, bench_module
 )
 def absent() -> int:
     """Say how to get the benchmark, whatever it was asked."""
-    raise UsageError(HOW_TO_GET)
+    raise UsageError(how_to_get("bench"))
 
 
 def _command() -> click.Command:

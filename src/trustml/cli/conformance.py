@@ -89,12 +89,12 @@ def _of_engines(
     engines: tuple[str, ...], result: Path | None, earlier: Path | None, page: Path | None
 ) -> list[CheckResult]:
     """Check engines of the package that drives other libraries, or read what was found of them."""
-    from trustml.launch.benchmarks import HOW_TO_GET, bench_module
+    from trustml.launch.benchmarks import bench_module, how_to_get
     from trustml.report.documents import write_document
 
     module = bench_module("conforming.command")
     if module is None:
-        raise UsageError(HOW_TO_GET.replace("bench:", "--engine:", 1))
+        raise UsageError(how_to_get("--engine"))
     told = messages().print
     checked = module.read_checked(earlier) if earlier else module.check_engines(engines, kept=result, tell=told)
     if old := module.outdated(checked):

@@ -10,10 +10,14 @@ from types import ModuleType
 from trustml.launch.added import checkout_root
 
 BENCH = "trustml_bench"
-HOW_TO_GET = (
-    "bench: needs the package trustml-bench, which is not installed beside trustml; take a checkout of trustml and "
-    "run `pip install ./benchmarks` there"
-)
+
+
+def how_to_get(asked: str) -> str:
+    """Say what the benchmark's package is missing for, and how to get it."""
+    return (
+        f"{asked}: needs the package trustml-bench, which is not installed beside trustml; take a checkout of trustml "
+        "and run `pip install ./benchmarks` there"
+    )
 
 
 def bench_module(name: str) -> ModuleType | None:
