@@ -114,6 +114,8 @@ from trustml.scenario.federated import (
     FedSGD as FedSGD,
     FedYogi as FedYogi,
     IndependentNoise as IndependentNoise,
+    LocalDPFedAvg as LocalDPFedAvg,
+    SiloDPFedAvg as SiloDPFedAvg,
     TreeAggregation as TreeAggregation,
 )
 from trustml.scenario.groups import (

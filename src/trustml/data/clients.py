@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.batches import BatchPlan, make_plan, shuffled_batches
+from trustml.data.batches import BatchPlan, make_plan, poisson_batches, shuffled_batches
 from trustml.data.dataset import Ints
 from trustml.scenario.partition import Cohort, Everyone, FixedCohort, InTurn, PoissonCohort
 
@@ -112,17 +112,64 @@ def federated_plan(
         From round and client to the generator that orders the client's examples: a stream of its own for each
         visit, so that no client's batches depend on who else came.
     """
+
+    def visit(number: int, client: int) -> BatchPlan:
+        size = batch_size or len(members[client])
+        order = batches(number, client)
+        return shuffled_batches(members[client], epochs=local_epochs, batch_size=size, generator=order)
+
+    return _with_visits(visit, cohort=cohort, clients=len(members), rounds=rounds, cohorts=cohorts)
+
+
+def poisson_rounds(
+    members: Sequence[Ints],
+    *,
+    cohort: Cohort,
+    rounds: int,
+    local_steps: int,
+    sample_rate: float,
+    cohorts: np.random.Generator,
+    batches: np.random.Generator,
+) -> FederatedPlan:
+    """Draw who takes part, and Poisson batches of each: as many for every client, whatever it holds.
+
+    Parameters
+    ----------
+    members : sequence of int64 arrays
+        Examples of each client.
+    cohort : Cohort
+    rounds, local_steps : int
+    sample_rate : float
+        Probability with which an example joins a batch of its client; the same at all clients.
+    cohorts, batches : Generator
+        Who takes part, which is public; which examples are in batches, which is not.
+    """
+
+    def visit(_: int, client: int) -> BatchPlan:
+        own = members[client]
+        drawn = poisson_batches(len(own), steps=local_steps, sample_rate=sample_rate, generator=batches)
+        return BatchPlan(indices=own[drawn.indices], offsets=drawn.offsets)
+
+    return _with_visits(visit, cohort=cohort, clients=len(members), rounds=rounds, cohorts=cohorts)
+
+
+def _with_visits(
+    visit: Callable[[int, int], BatchPlan],
+    *,
+    cohort: Cohort,
+    clients: int,
+    rounds: int,
+    cohorts: np.random.Generator,
+) -> FederatedPlan:
     found: list[Ints] = []
     visits: list[int] = []
     steps: list[int] = []
     borders, asked = [0], []
-    drawn = draw_cohorts(cohort, clients=len(members), rounds=rounds, generator=cohorts)
+    drawn = draw_cohorts(cohort, clients=clients, rounds=rounds, generator=cohorts)
     for number, chosen in enumerate(drawn):
         answered = chosen[cohorts.random(len(chosen)) >= cohort.dropout] if cohort.dropout else chosen
         for client in answered:
-            size = batch_size or len(members[client])
-            order = batches(number, int(client))
-            plan = shuffled_batches(members[client], epochs=local_epochs, batch_size=size, generator=order)
+            plan = visit(number, int(client))
             found += list(plan)
             visits.append(int(client))
             steps.append(len(plan))
@@ -156,3 +203,16 @@ def rounds_visited(plan: FederatedPlan, clients: int, *, first: int = 0, end: in
     """Count the rounds in which each client took part, from round `first` up to `end`; shape (clients,)."""
     end = len(plan) if end is None else end
     return np.bincount(plan.visits[plan.rounds[first] : plan.rounds[end]], minlength=clients)
+
+
+def most_visits(plan: FederatedPlan) -> Ints:
+    """Count the rounds of the client that has taken part most, before each round and at the end; (rounds + 1,).
+
+    No client has trained in more of the rounds before.
+    """
+    counts = np.zeros(int(plan.visits.max(initial=-1)) + 1, np.int64)
+    found = np.zeros(len(plan) + 1, np.int64)
+    for number in range(len(plan)):
+        counts[plan.participants(number)] += 1
+        found[number + 1] = counts.max(initial=0)
+    return found

@@ -30,7 +30,7 @@ from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
 from trustml.record.starts import earlier_charges, is_void, once
 from trustml.record.store import RunDirectory
-from trustml.scenario.federated import FederatedSpec
+from trustml.scenario.federated import FederatedSpec, PrivateClients
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 LEDGER = "ledger.jsonl"
@@ -298,7 +298,8 @@ def _drawn(charge: Charge, job: TrainJob) -> NoiseDraw:
     if not charge.noise_source:
         return UNKNOWN
     stock = isinstance(job.regime, DPSGD) and job.regime.engine != "core"
-    source = noise_source(job.backend, federated=isinstance(job.regime, FederatedSpec), stock=stock)
+    rounds = isinstance(job.regime, FederatedSpec) and not isinstance(job.regime, PrivateClients)
+    source = noise_source(job.backend, federated=rounds, stock=stock)
     return NoiseDraw(source=source, coordinates=charge.coordinates)
 
 

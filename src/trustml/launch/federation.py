@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.clients import FederatedPlan, federated_plan
+from trustml.data.clients import FederatedPlan, federated_plan, poisson_rounds
 from trustml.data.dataset import Dataset, Ints
 from trustml.data.labels import KindsOfExamples, kinds_of
 from trustml.data.partition import Clients, Keyed, clients_by_key, draw_clients, label_counts
 from trustml.data.streams import Stream, public_generator, secret_generator
-from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD
+from trustml.plan.client_mechanism import client_sample_rate
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD, SiloDPFedAvg
 from trustml.scenario.regimes import DPSGD
 
 
@@ -74,12 +75,23 @@ def _kinds(dataset: Dataset) -> KindsOfExamples:
 def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: int, attempt: int = 1) -> FederatedPlan:
     """Draw who takes part in each round, and the clients' batches.
 
-    Cohorts of a private regime come from operating-system entropy, unless it fixes a seed; those of another
-    attempt are never those of an earlier one.
+    Cohorts of `DPFedAvg` come from operating-system entropy, unless it fixes a seed; those of another attempt are
+    never those of an earlier one. Where clients are private themselves, cohorts are public and stay, and the batches of
+    private steps come from operating-system entropy.
     """
     order = np.argsort(owners, kind="stable")
     members = np.split(order, np.searchsorted(owners[order], np.arange(clients)))[1:]
     cohorts = public_generator(seed, Stream.COHORTS)
+    if isinstance(regime, SiloDPFedAvg):
+        return poisson_rounds(
+            members,
+            cohort=regime.cohort,
+            rounds=regime.rounds,
+            local_steps=regime.local_steps,
+            sample_rate=client_sample_rate(regime, examples=int((owners >= 0).sum()), clients=clients),
+            cohorts=cohorts,
+            batches=secret_generator(),
+        )
     if isinstance(regime, DPFedAvg):
         fixed = regime.sampling_seed
         public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.COHORTS)

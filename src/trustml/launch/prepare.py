@@ -29,6 +29,7 @@ from trustml.launch.shared_data import write_data
 from trustml.launch.starting import Started, started, starting_files
 from trustml.models.answers import explained_labels
 from trustml.models.weights import Weights, encode_weights
+from trustml.plan.client_mechanism import plan_client_mechanism
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
@@ -51,7 +52,7 @@ from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, Part
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_regimes import check_cohorts
-from trustml.scenario.federated import DPFedAvg, FederatedSpec
+from trustml.scenario.federated import DPFedAvg, FederatedSpec, PrivateClients
 from trustml.scenario.read import resolve_own_code, to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
@@ -120,7 +121,8 @@ def plan_run(scenario: Scenario) -> Planned:
     attributes = attribute_arrays(scenario, dataset)
     population_arrays(scenario, dataset)
     partitions = _draw_partitions(scenario, dataset)
-    cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
+    held = {title: (len(c.names), len(dataset.train) - c.left_out) for (title, _), c in partitions.items()}
+    cohorts = check_cohorts(scenario, held)
     plans = _draw_plans(scenario, dataset, partitions)
     content = fingerprint(dataset)
     expansion = expand(
@@ -293,6 +295,16 @@ def _mechanisms(
                     users = clients.fingerprint()
                     found[cell] = plan_user_mechanism(
                         regime, field=field, clients=len(clients.names), plan=rounds, users=users
+                    )
+                elif isinstance(regime, PrivateClients):
+                    clients = partitions[regime.title, seed]
+                    found[cell] = plan_client_mechanism(
+                        regime,
+                        field=field,
+                        examples=examples - clients.left_out,
+                        clients=len(clients.names),
+                        plan=read_federated_plan(arrays),
+                        users=clients.fingerprint(),
                     )
                 elif isinstance(regime, DPSGD):
                     plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])

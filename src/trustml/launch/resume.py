@@ -22,6 +22,7 @@ from trustml.launch.intact import NEXT_JOB, settle_jobs, spent_by
 from trustml.launch.places.ticket import require_nobody
 from trustml.launch.prepare import write_job, write_plan
 from trustml.models.native import require_trust
+from trustml.plan.client_mechanism import next_client_attempt
 from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
@@ -29,11 +30,11 @@ from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import remove_half_written, sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import AUDIT, AUDIT_REPORT, PRIVATE_DATA, RunDirectory
-from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.federated import DPFedAvg, PrivateClients
 from trustml.scenario.places import Local
 from trustml.scenario.problems import explain_problem
 from trustml.scenario.read import set_field
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.spec import Execution
 
 _LIMITS = ("timeout", "memory_limit", "parallel_jobs", "place", "resources")
@@ -168,13 +169,16 @@ def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
         for name, arrays in files.items():
             write_plan(run, name, arrays)
         return fresh
-    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
+    if not isinstance(job, TrainJob) or not isinstance(job.regime, PrivateRegime) or job.mechanism is None:
         return job
     attempt = 1 + max(entry.attempt for entry in spent)
     if isinstance(job.regime, DPFedAvg):
         done, arrays = 0, _new_rounds(run, job, attempt)
         rounds = read_federated_plan(arrays)
         mechanism = next_user_attempt(job.mechanism, spent, job.regime, plan=rounds, allow_overrun=allow_overrun)
+    elif isinstance(job.regime, PrivateClients):
+        done, arrays = 0, _new_rounds(run, job, attempt)
+        mechanism = next_client_attempt(job.mechanism, spent, job.regime, allow_overrun=allow_overrun)
     else:
         done = checkpoint_step(run.file(checkpoint_file(job)))
         if job.regime.unit == "user":
@@ -195,7 +199,7 @@ def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
 
 
 def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:
-    assert isinstance(job.regime, DPFedAvg)
+    assert isinstance(job.regime, DPFedAvg | PrivateClients)
     owners, count = _owners(run, job)
     rounds = draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt)
     return {**rounds.arrays(), "salt": salt(job.regime, seed=job.seed, attempt=attempt)}

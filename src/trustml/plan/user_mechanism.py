@@ -46,7 +46,7 @@ def plan_user_mechanism(
         If the target cannot be reached.
     """
     cohort = cohort_size(regime.cohort, clients)
-    sampling = _drawn(regime.cohort)
+    sampling = cohort_drawn(regime.cohort)
     secret = regime.sampling_seed is None
     separation = math.ceil(clients / cohort) if isinstance(regime.cohort, InTurn) else 1
     largest = _participation(regime, sampling, plan, clients=clients, separation=separation)
@@ -125,7 +125,8 @@ def block_participation(mechanism: Mechanism, plan: FederatedPlan, *, first: int
     return int(rounds_visited(plan, mechanism.examples, first=first, end=end).max(initial=0))
 
 
-def _drawn(cohort: Cohort) -> Drawn:
+def cohort_drawn(cohort: Cohort) -> Drawn:
+    """How clients are drawn."""
     match cohort:
         case Everyone():
             return "all"

@@ -9,11 +9,18 @@ import msgspec
 
 from trustml.errors import ScenarioError
 from trustml.scenario.clipping import Adaptive, Flat
-from trustml.scenario.federated import BandedMatrix, DPFedAvg, FederatedRegime, IndependentNoise
+from trustml.scenario.federated import (
+    BandedMatrix,
+    DPFedAvg,
+    FederatedRegime,
+    IndependentNoise,
+    PrivateClients,
+    SiloDPFedAvg,
+)
 from trustml.scenario.optimizers import Schedule
-from trustml.scenario.partition import Everyone
+from trustml.scenario.partition import Everyone, NaturalKey
 from trustml.scenario.partition import InTurn as InTurnCohort
-from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Plain, Regime
+from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Plain, PrivateRegime, Regime
 from trustml.scenario.spec import Scenario
 
 FEWEST_FOR_PRIVACY = (1000, 100)
@@ -34,10 +41,14 @@ def check_regime(regime: Regime, field: str) -> None:
             _check_private(regime, field)
         case DPFedAvg():
             _check_private_rounds(regime, field)
+        case PrivateClients():
+            _check_private_clients(regime, field)
 
 
-def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
-    """Check cohorts, or batches of users, against the number there is for each regime, by title; return warnings.
+def check_cohorts(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Check cohorts, or batches of users, against what there is for each regime, by title; return warnings.
+
+    `held` gives the number of clients, or users, and of the examples that they hold.
 
     Raises
     ------
@@ -46,9 +57,9 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
     """
     warnings = []
     for index, regime in enumerate(scenario.training):
-        if regime.title not in clients:
+        if regime.title not in held:
             continue
-        field, count = f"training.{index}", clients[regime.title]
+        field, (count, examples) = f"training.{index}", held[regime.title]
         if isinstance(regime, DPSGD) and regime.unit == "user":
             warnings += _check_batches_of_users(regime, field, users=count)
         if not isinstance(regime, FederatedRegime):
@@ -60,6 +71,8 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
                 f"{asked} participants a round are more than the {count} clients",
                 fix=f"use {count} or fewer",
             )
+        if isinstance(regime, PrivateClients):
+            warnings += _check_held(regime, field, clients=count, examples=examples)
         if not isinstance(regime, DPFedAvg):
             continue
         if isinstance(regime.clipping, Adaptive) and asked < _FEWEST_FOR_ADAPTIVE:
@@ -78,6 +91,19 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
     return warnings
 
 
+def _check_held(regime: PrivateClients, field: str, *, clients: int, examples: int) -> list[str]:
+    if not isinstance(regime, SiloDPFedAvg):
+        return _delta_warnings(regime, field, clients, what="client")
+    mean = examples // clients
+    if regime.batch_size > mean:
+        raise ScenarioError(
+            f"{field}.batch_size",
+            f"{regime.batch_size} is more than the {mean} examples of a client of mean size",
+            fix=f"use {mean} or less, or fewer clients",
+        )
+    return _delta_warnings(regime, field, examples, what="example")
+
+
 def _check_batches_of_users(regime: DPSGD, field: str, *, users: int) -> list[str]:
     if regime.batch_size > users:
         raise ScenarioError(
@@ -92,7 +118,7 @@ def _check_batches_of_users(regime: DPSGD, field: str, *, users: int) -> list[st
     return _delta_warnings(regime, field, users, what="user")
 
 
-def _delta_warnings(regime: DPSGD | DPFedAvg, field: str, count: int, *, what: str) -> list[str]:
+def _delta_warnings(regime: PrivateRegime, field: str, count: int, *, what: str) -> list[str]:
     if regime.delta < 1 / count:
         return []
     usual = 10 ** math.floor(math.log10(1 / count)) / 10
@@ -210,7 +236,7 @@ def _check_correlated(regime: DPSGD, field: str) -> None:
         raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
 
 
-def _check_guarantee(regime: DPSGD | DPFedAvg, field: str) -> None:
+def _check_guarantee(regime: PrivateRegime, field: str) -> None:
     if (regime.epsilon is None) == (regime.noise_multiplier is None):
         both = "both are given" if regime.epsilon is not None else "neither is given"
         raise ScenarioError(
@@ -235,6 +261,17 @@ def _check_stock(regime: DPSGD, field: str) -> None:
             raise ScenarioError(
                 f"{field}.{name}", f"is not there with engine {regime.engine!r}", fix='remove it, or use engine="core"'
             )
+
+
+def _check_private_clients(regime: PrivateClients, field: str) -> None:
+    _check_guarantee(regime, field)
+    if isinstance(regime, SiloDPFedAvg) and isinstance(regime.partition, NaturalKey) and regime.partition.minimum > 1:
+        raise ScenarioError(
+            f"{field}.partition.minimum",
+            f"leaves out whoever has fewer than {regime.partition.minimum} examples: one example more would bring in "
+            "all others of its client, and privacy is that of one",
+            fix="use 1, or DPFedAvg, which protects a client as a whole",
+        )
 
 
 def _check_private_rounds(regime: DPFedAvg, field: str) -> None:

@@ -239,4 +239,74 @@ class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
     sampling_seed: CountOrNone | None = None
 
 
-FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | DPFedAvg
+class PrivateClientsSpec(FederatedSpec, frozen=True, kw_only=True):
+    """Clients whose updates are private before they leave: nobody else is trusted, the server least of all.
+
+    Who takes part follows from a public seed, as the server sees it. The server adds up what it is sent and divides by
+    the number of clients that sent something; clients weigh alike.
+
+    Parameters
+    ----------
+    epsilon : float, optional
+        Target for the client that takes part most; the noise multiplier is calibrated to it. Give this or
+        `noise_multiplier`.
+    noise_multiplier : float, optional
+        Standard deviation of the noise over `clipping_norm`.
+    delta : float
+    clipping_norm : float
+    batch_size : int
+    client_optimizer : SGD
+    server_momentum : float
+    """
+
+    epsilon: Positive | None = None
+    noise_multiplier: Positive | None = None
+    delta: Delta = 1e-5
+    clipping_norm: Positive = 1.0
+    batch_size: Count = 16
+    client_optimizer: SGD = SGD()
+    server_momentum: BelowOne = 0.0
+
+
+class SiloDPFedAvg(PrivateClientsSpec, frozen=True, kw_only=True, tag="SiloDPFedAvg"):
+    """Federated averaging of clients that take steps of DP-SGD: record-level privacy in each silo.
+
+    Called inter-silo record-level DP, or silo-specific example-level DP (Lowy and Razaviyayn, ICLR 2023,
+    arXiv 2106.09779; Liu et al., NeurIPS 2022, arXiv 2206.07902; Noble et al., AISTATS 2022, arXiv 2111.09278). An
+    example is protected from everybody but its own client. All that a client does but its draws is public and the same
+    for every client, whatever it holds: steps, sample rate, and the divisor.
+
+    Parameters
+    ----------
+    clipping_norm : float
+        Largest L2 norm of one example's gradient.
+    local_steps : int
+        Steps of a client in a round.
+    batch_size : int
+        Expected size of a batch of a client of mean size, n examples over their clients, rounded down; every example
+        joins every batch of its client with probability ``batch_size / mean size``, and every noisy sum is divided by
+        `batch_size`. So whoever holds more moves further.
+    """
+
+    local_steps: Count = 10
+
+
+class LocalDPFedAvg(PrivateClientsSpec, frozen=True, kw_only=True, tag="LocalDPFedAvg"):
+    """Federated averaging under local privacy: each client clips its update and adds noise before it is sent.
+
+    The unit is a client, as in `DPFedAvg`, but every client adds as much noise by itself as the server adds to the sum
+    there (Geyer et al. 2017; Flower's ``LocalDpMod`` is of this kind). Over rounds it adds up: the server sees who
+    takes part, so nothing is amplified.
+
+    Parameters
+    ----------
+    clipping_norm : float
+        Largest L2 norm of one client's update.
+    local_epochs : int
+    """
+
+    local_epochs: Count = 1
+
+
+PrivateClients: TypeAlias = SiloDPFedAvg | LocalDPFedAvg
+FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | PrivateClients | DPFedAvg

@@ -9,7 +9,7 @@ import msgspec
 
 from trustml.ranges import Count, CountOrNone, Delta, Inside, Positive
 from trustml.scenario.clipping import Clipping, Flat
-from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoise, NoiseMechanism
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoise, NoiseMechanism, PrivateClients
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
 from trustml.scenario.regime import RegimeSpec
 from trustml.scenario.trainable import Trainable
@@ -223,5 +223,5 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         return msgspec.structs.replace(self, **guarantee) == msgspec.structs.replace(other, **guarantee)
 
 
-PrivateRegime: TypeAlias = DPSGD | DPFedAvg
+PrivateRegime: TypeAlias = DPSGD | PrivateClients | DPFedAvg
 Regime: TypeAlias = Plain | DPSGD | FederatedRegime

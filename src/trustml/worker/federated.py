@@ -6,12 +6,13 @@ library train, aggregate and step; look at the held-out examples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from trustml.backends.contract import Backend, Client, Federation, Model
+from trustml.backends.contract import Backend, Client, Model
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
@@ -19,6 +20,7 @@ from trustml.data.partition import owners_fingerprint, read_owners
 from trustml.errors import PrivacyError
 from trustml.models.answers import recorded_losses, right, score
 from trustml.models.tasks import Regression, facts_of
+from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import check_draws, drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
@@ -73,7 +75,7 @@ class FederatedDriver:
             check_draws(mechanism, np.diff(plan.rounds), examples=mechanism.examples, name=self._job.id)
         with at.clock.stage("federation_setup"):
             federation = self._backend.federated(self._model, self._settings(plan))
-        look = _Look(self._job, self._backend, self._model, at=at)
+        look = Look(self._job, self._backend, self._model, at=at)
         outcomes: list[RoundOutcome] = []
         clips: list[float] = []
         for number in range(rounds):
@@ -93,8 +95,8 @@ class FederatedDriver:
             at.progress.step(number + 1, rounds)
             if (number + 1) % self._regime.evaluate_every == 0 or number + 1 == rounds:
                 with at.clock.stage("evaluating"):
-                    look.at_round(number + 1, federation)
-        self._write(plan, outcomes, clips, look)
+                    look.at_round(number + 1, federation.weights())
+        write_rounds(self._job, plan, outcomes, clips, look, at)
         return Trained(weights=federation.weights(), choice=federation.choice, notes=self._notes(outcomes, rounds))
 
     def _settings(self, plan: FederatedPlan) -> FederatedSettings:
@@ -142,24 +144,6 @@ class FederatedDriver:
         )
         charge(self._ledger, entry)
 
-    def _write(self, plan: FederatedPlan, outcomes: list[RoundOutcome], clips: list[float], look: _Look) -> None:
-        history = {"rounds": look.rounds, facts_of(self._job.task).score: look.score, "loss": look.loss}
-        write_atomic(self._at.folder / HISTORY, encode_arrays({k: np.array(v) for k, v in history.items()}))
-        norms = [np.nan if outcome.update_norm is None else outcome.update_norm for outcome in outcomes]
-        rounds: dict[str, npt.NDArray[np.generic]] = {
-            "participants": np.diff(plan.rounds)[: len(outcomes)],
-            "asked": plan.asked[: len(outcomes)],
-            "update_norm": np.array(norms, np.float64),
-            "clipping_norm": np.array(clips, np.float64),
-            "left_out": np.array([outcome.left_out for outcome in outcomes], np.int64),
-            "client_mean": np.array(look.client_mean),
-            "client_tenth": np.array(look.client_tenth),
-            "client_worst": np.array(look.client_worst),
-            "client_best": np.array(look.client_best),
-        }
-        private = self._mechanism is not None
-        write_atomic(inside(self._at.root, rounds_file(self._job)), encode_arrays(rounds), private=private)
-
     def _notes(self, outcomes: list[RoundOutcome], rounds: int) -> tuple[str, ...]:
         notes = []
         mechanism = self._mechanism
@@ -175,7 +159,34 @@ class FederatedDriver:
         return tuple(notes)
 
 
-class _Look:
+def write_rounds(
+    job: TrainJob,
+    plan: FederatedPlan,
+    outcomes: Sequence[RoundOutcome],
+    clips: Sequence[float],
+    look: Look,
+    at: JobContext,
+) -> None:
+    """Write how good the model was as it was looked at, and what each round came to."""
+    history = {"rounds": look.rounds, facts_of(job.task).score: look.score, "loss": look.loss}
+    write_atomic(at.folder / HISTORY, encode_arrays({k: np.array(v) for k, v in history.items()}))
+    norms = [np.nan if outcome.update_norm is None else outcome.update_norm for outcome in outcomes]
+    rounds: dict[str, npt.NDArray[np.generic]] = {
+        "participants": np.diff(plan.rounds)[: len(outcomes)],
+        "asked": plan.asked[: len(outcomes)],
+        "update_norm": np.array(norms, np.float64),
+        "clipping_norm": np.array(clips, np.float64),
+        "left_out": np.array([outcome.left_out for outcome in outcomes], np.int64),
+        "client_mean": np.array(look.client_mean),
+        "client_tenth": np.array(look.client_tenth),
+        "client_worst": np.array(look.client_worst),
+        "client_best": np.array(look.client_best),
+    }
+    private = job.mechanism is not None
+    write_atomic(inside(at.root, rounds_file(job)), encode_arrays(rounds), private=private)
+
+
+class Look:
     """Held-out accuracy of the global model, over all examples and for each client; R2 of all for a regression."""
 
     def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: JobContext) -> None:
@@ -193,9 +204,9 @@ class _Look:
         self.client_worst: list[float] = []
         self.client_best: list[float] = []
 
-    def at_round(self, number: int, federation: Federation) -> None:
+    def at_round(self, number: int, weights: Weights) -> None:
         """Note how good the present model is."""
-        network = self._backend.network(replace(self._model, weights=federation.weights()))
+        network = self._backend.network(replace(self._model, weights=weights))
         task = self._model.task
         outputs = predict_recorded(network, self._inputs, self._labels, task=task)
         self.rounds.append(number)
