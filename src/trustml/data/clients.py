@@ -216,3 +216,10 @@ def most_visits(plan: FederatedPlan) -> Ints:
         counts[plan.participants(number)] += 1
         found[number + 1] = counts.max(initial=0)
     return found
+
+
+def batches_in_rounds(plan: FederatedPlan, chosen: npt.NDArray[np.bool_], *, examples: int) -> Ints:
+    """Count the batches of the chosen rounds, (rounds,), that each example is in; shape (examples,)."""
+    of_visit = np.repeat(chosen, np.diff(plan.rounds))
+    of_draw = np.repeat(np.repeat(of_visit, plan.steps), np.diff(plan.batches.offsets))
+    return np.bincount(plan.batches.indices[of_draw], minlength=examples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,13 @@ from trustml.data.labels import KindsOfExamples, kinds_of
 from trustml.data.partition import Clients, Keyed, clients_by_key, draw_clients, label_counts
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.plan.client_mechanism import client_sample_rate
-from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD, SiloDPFedAvg
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD, PrivateClients, SiloDPFedAvg
 from trustml.scenario.regimes import DPSGD
 
+AnyFederated: TypeAlias = FederatedRegime | PrivateClients
 
-def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, field: str) -> Clients:
+
+def draw_partition(regime: AnyFederated, dataset: Dataset, *, seed: int, field: str) -> Clients:
     """Split the data over clients; the same partition and seed always come to the same clients.
 
     Raises
@@ -72,7 +74,7 @@ def _kinds(dataset: Dataset) -> KindsOfExamples:
     return kinds_of(dataset.task, dataset.train.labels, dataset.test.labels, names=dataset.class_names)
 
 
-def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: int, attempt: int = 1) -> FederatedPlan:
+def draw_rounds(regime: AnyFederated, owners: Ints, *, clients: int, seed: int, attempt: int = 1) -> FederatedPlan:
     """Draw who takes part in each round, and the clients' batches.
 
     Cohorts of `DPFedAvg` come from operating-system entropy, unless it fixes a seed; those of another attempt are
@@ -111,7 +113,7 @@ def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: in
     )
 
 
-def salt(regime: FederatedRegime, *, seed: int, attempt: int) -> Ints:
+def salt(regime: AnyFederated, *, seed: int, attempt: int) -> Ints:
     """Mark a plan as this regime's and this attempt's, so that equal plans of others have other fingerprints."""
     digest = hashlib.sha256(f"{regime.title}\0{seed}\0{attempt}".encode()).digest()
     return np.frombuffer(digest[:8], np.int64)

@@ -51,7 +51,7 @@ from trustml.record.removal import planned_run
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
-from trustml.scenario.check_regimes import check_cohorts
+from trustml.scenario.check_regimes import check_cohorts, check_silos
 from trustml.scenario.federated import DPFedAvg, FederatedSpec, PrivateClients
 from trustml.scenario.read import resolve_own_code, to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -121,8 +121,9 @@ def plan_run(scenario: Scenario) -> Planned:
     attributes = attribute_arrays(scenario, dataset)
     population_arrays(scenario, dataset)
     partitions = _draw_partitions(scenario, dataset)
+    cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     held = {title: (len(c.names), len(dataset.train) - c.left_out) for (title, _), c in partitions.items()}
-    cohorts = check_cohorts(scenario, held)
+    cohorts += check_silos(scenario, held)
     plans = _draw_plans(scenario, dataset, partitions)
     content = fingerprint(dataset)
     expansion = expand(

@@ -15,9 +15,9 @@ from trustml.privacy.statement import Assumption, AssumptionStatus, Contribution
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.record.schema import Manifest
 from trustml.record.starts import earlier_charges, holds_keys, start_of, start_title, unpaid_rows
-from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.federated import DPFedAvg, PrivateClients, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
-from trustml.scenario.regimes import PrivateRegime
+from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 BOTH_TAILS = "noise reaches as far as a normal distribution does"
 EXACT_NOISE = "noise is cryptographic and exact in floating point"
@@ -35,7 +35,7 @@ def assumptions_of(
     return (
         _sampling(regime, charges),
         secrecy(regime, charges),
-        _delta(regime, charges),
+        _delta(evidence, regime, charges),
         Assumption(
             name="every executed step was charged",
             status="met",
@@ -46,8 +46,9 @@ def assumptions_of(
             status="met",
             why="the architecture has none; BatchNorm is refused",
         )
-        if contribution_of(regime) == "example gradient"
+        if contribution_of(regime) in ("example gradient", "silo gradient")
         else _alike(regime),
+        *_clients(regime),
         Assumption(
             name="clipping and noise are what they are said to be",
             status="not checked",
@@ -84,6 +85,12 @@ def _alike(regime: PrivateRegime) -> Assumption:
             status="met",
             why="each clipped update counts once; the sum is divided by the declared number of clients",
         )
+    if isinstance(regime, PrivateClients):
+        return Assumption(
+            name="clients weigh alike, and the divisor is no secret of theirs",
+            status="met",
+            why="each update has noise of its own; their mean is over all that were sent, which everybody sees",
+        )
     return Assumption(
         name="a user's rows make one gradient, and no layer mixes users",
         status="met",
@@ -91,8 +98,27 @@ def _alike(regime: PrivateRegime) -> Assumption:
     )
 
 
+def _clients(regime: PrivateRegime) -> tuple[Assumption, ...]:
+    """Say what lets the epsilon of one client be that of all, where examples are protected at their clients."""
+    if not isinstance(regime, SiloDPFedAvg):
+        return ()
+    alike = Assumption(
+        name="what a client does follows from nothing that it holds",
+        status="met",
+        why="steps of a round, sample rate and divisor are the same at all clients, and every update weighs alike; a "
+        "client without examples sends noise",
+    )
+    public = Assumption(
+        name="who the clients are and who takes part is public",
+        status="met",
+        why="cohorts follow from a public seed, and no amplification is claimed for them; the number of all examples, "
+        "by which the sample rate is set, counts as public",
+    )
+    return alike, public
+
+
 def _is_stock(regime: PrivateRegime) -> bool:
-    return not isinstance(regime, DPFedAvg) and regime.engine != "core"
+    return isinstance(regime, DPSGD) and regime.engine != "core"
 
 
 def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
@@ -114,7 +140,10 @@ def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
 
 
 def _one_person(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
-    if isinstance(regime, DPFedAvg):
+    if isinstance(regime, SiloDPFedAvg):
+        why = "the unit is an example at one client; who gave several, there or at other clients, needs group privacy"
+        return Assumption(name="one example is one person", status="not checked", why=why)
+    if not isinstance(regime, DPSGD):
         name = "one client is one person"
         if not isinstance(regime.partition, NaturalKey):
             why = "clients are simulated: the run dealt the examples out, and the guarantee is for who holds them so"
@@ -136,6 +165,8 @@ _WHAT_WHEN: dict[Contribution, tuple[str, str]] = {
     "example gradient": ("example", "step"),
     "user gradient": ("user", "step"),
     "client update": ("client", "round"),
+    "silo gradient": ("example", "step"),
+    "sent update": ("client", "round"),
 }
 
 
@@ -165,14 +196,19 @@ def secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
         return Assumption(name=name, status="not checked", why=why)
     if all(charge.secret_sampling for charge in charges):
         return Assumption(name=name, status="met", why="drawn from operating-system entropy, kept in private/")
+    if isinstance(regime, PrivateClients):
+        return Assumption(
+            name=name, status="met", why="not needed: the server sees who takes part, and nothing is amplified"
+        )
     why = f"not needed: sampling_seed {regime.sampling_seed} is in the record, so epsilon is the unamplified one"
     return Assumption(name=name, status="met", why=why)
 
 
-def _delta(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
-    limit = 1 / charges[0].examples
+def _delta(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
+    everybody = isinstance(regime, SiloDPFedAvg)  # a ledger counts the examples of one client
+    limit = 1 / (evidence.manifest.data.train_examples if everybody else charges[0].examples)
     met = regime.delta < limit
-    words: dict[Contribution, str] = {"client update": "client", "user gradient": "user"}
+    words: dict[Contribution, str] = {"client update": "client", "sent update": "client", "user gradient": "user"}
     record = words.get(contribution_of(regime), "record")
     return Assumption(
         name="delta is below 1/n",

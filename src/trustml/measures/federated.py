@@ -18,7 +18,7 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.tasks import Regression, facts_of
 from trustml.plan.job import TrainJob, rounds_file, timings_file
 from trustml.record.schema import JobRecord
-from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, FedSGD
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, FedSGD, SiloDPFedAvg
 from trustml.scenario.partition import Everyone
 from trustml.scenario.regimes import Plain
 
@@ -87,6 +87,8 @@ def examples_per_round(evidence: Evidence, job: TrainJob) -> float:
     assert isinstance(job.regime, FederatedSpec)
     partition = next(p for p in evidence.manifest.partitions if (p.regime, p.seed) == (job.regime.title, job.seed))
     held = evidence.manifest.data.train_examples - partition.left_out
+    if isinstance(job.regime, SiloDPFedAvg):
+        return job.regime.batch_size * job.regime.local_steps * _participants(evidence, job)
     epochs = 1 if isinstance(job.regime, FedSGD) else job.regime.local_epochs
     return held / partition.clients * _participants(evidence, job) * epochs
 

@@ -7,7 +7,7 @@ report. Nothing reads it back; what a reader needs is a column or a fact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -306,9 +306,9 @@ def _bound_words(about: About) -> str:
 
 
 def _contribution(about: About) -> Contribution:
-    if about.privacy_unit != "user":
-        return "example gradient"
-    return "user gradient" if about.facts.get("contribution") == "user gradient" else "client update"
+    usual: Contribution = "client update" if about.privacy_unit == "user" else "example gradient"
+    said = about.facts.get("contribution")
+    return next((one for one in get_args(Contribution) if one == said), usual)
 
 
 def _privacy_words(about: About) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from trustml.errors import RecordError
 from trustml.measures.assumptions import NO_ROWS, OF_THIS_DATA
+from trustml.measures.client_privacy import CLIENT
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.privacy_statements import statements_of
@@ -112,6 +113,7 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
     for other in statement.comparisons:
         about = _of_comparison(statement, other)
         subject = f"all rows of the {other.group}" if other.group else "ledger"
+        subject = other.group if other.name == CLIENT else subject
         rows.append(
             evidence.row(other.name, other.value, record=record, subject=subject, n=statement.steps, about=about)
         )
@@ -136,8 +138,9 @@ def _of_statement(statement: PrivacyStatement) -> About:
 
 
 def _contribution(statement: PrivacyStatement) -> Facts:
-    """Users in batches are said; those of a federation are what a unit of users is without a word."""
-    return {"contribution": statement.contribution} if statement.contribution == "user gradient" else {}
+    """What a unit of examples, or of the users of a federation, is without a word is not said."""
+    usual = ("", "example gradient", "client update")
+    return {} if statement.contribution in usual else {"contribution": statement.contribution}
 
 
 def _of_comparison(statement: PrivacyStatement, other: Comparison) -> About:

@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 
 from trustml.data.batches import BatchPlan, participation
-from trustml.data.clients import read_federated_plan, rounds_visited
+from trustml.data.clients import FederatedPlan, batches_in_rounds, most_visits, read_federated_plan, rounds_visited
+from trustml.data.dataset import Ints
 from trustml.measures.assumptions import assumptions_of
+from trustml.measures.client_privacy import of_clients
 from trustml.measures.evidence import Evidence
 from trustml.measures.group_privacy import of_groups
 from trustml.measures.releases import not_covered, releases_of
@@ -93,7 +95,7 @@ def _charged(evidence: Evidence, regime: PrivateRegime, charges: list[Charge]) -
 
 def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
     """Most batches that any one example really was in, over all attempts; None if the plans are gone."""
-    total = np.zeros(charges[0].examples, np.int64)
+    total: Ints = np.zeros(max(charges[0].examples, evidence.manifest.data.train_examples), np.int64)
     plans = evidence.plans
     for charge in charges:
         if charge.plan not in plans:
@@ -105,11 +107,20 @@ def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | 
         arrays = read_arrays(plans[charge.plan])
         if "visits" in arrays:
             rounds = read_federated_plan(arrays)
+            if charge.unit == "example":  # of one client: its own steps are charged
+                total += _in_silo(rounds, charge, examples=len(total))
+                continue
             total += rounds_visited(rounds, len(total), first=charge.first_step, end=charge.end_step)
             continue
         plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
         total += participation(plan, len(total), first=charge.first_step, end=charge.end_step)
     return int(total.max(initial=0))
+
+
+def _in_silo(rounds: FederatedPlan, charge: Charge, *, examples: int) -> Ints:
+    """Count the batches that each example is in, over the rounds that a charge pays for; shape (examples,)."""
+    done = most_visits(rounds)[1:] * int(rounds.steps.max(initial=0))
+    return batches_in_rounds(rounds, (charge.first_step < done) & (done <= charge.end_step), examples=examples)
 
 
 def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float | None:
@@ -175,6 +186,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         comparisons=(
             *([] if runs is None else [_of_one_run(evidence, charged, secret=secret)]),
             *_comparisons(evidence, charged, epsilon, prv),
+            *of_clients(evidence, job, regime, charges),
             *of_groups(evidence, job, regime, charges, why_none=_why_no_group(evidence, charged)),
         ),
         assumptions=assumptions_of(evidence, job, regime, charges),

@@ -50,6 +50,13 @@ PRIVACY_MEASURES: dict[str, Measure] = {
         words="epsilon for all rows of a user together, an upper bound",
         shown=("audit",),
     ),
+    "epsilon_of_client": _private(
+        title="epsilon of one client",
+        meaning="Where clients are private themselves, epsilon is that of the client that takes part most; this is the "
+        "epsilon of the median client, and of the one that takes part least.",
+        words="epsilon of a client that takes part less than others, an upper bound",
+        shown=("audit",),
+    ),
     "epsilon_rdp": _private(
         title="epsilon by RDP",
         meaning="The same charges by Renyi DP: a looser upper bound, as a check from above.",

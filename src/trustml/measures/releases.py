@@ -15,7 +15,7 @@ from trustml.record.starts import earlier_charges, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
-from trustml.scenario.regimes import PrivateRegime
+from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 
 def releases_of(
@@ -55,7 +55,7 @@ def _of_the_model(evidence: Evidence, job: TrainJob, regime: PrivateRegime) -> l
             why=f"the final model's logits on {data.test_examples} held-out inputs, of which they may tell",
         ),
     ]
-    if isinstance(regime, DPFedAvg):
+    if not isinstance(regime, DPSGD):
         why = f"held-out {facts_of(evidence.task).score_words} and loss of the noisy global model"
         found.append(Release(name="accuracy by round", coverage="epsilon", why=why))
     elif any("history.npz" in record.artifacts for record in evidence.manifest.jobs if record.id == job.id):
@@ -154,7 +154,7 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
 
 
 def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:
-    federated = isinstance(regime, DPFedAvg)
+    federated, drawn = not isinstance(regime, DPSGD), "cohorts" if isinstance(regime, DPFedAvg) else "batches"
     steps = "rounds" if federated else "steps"
     found = [
         Release(name="ledger", coverage="public", why="declared numbers of the mechanism, a hash of secret batches"),
@@ -167,7 +167,7 @@ def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charge
             name="times and memory",
             coverage="not covered",
             why=f"totals, medians and quartiles over {steps}, peak memory, the way to compute that was fastest: they "
-            f"follow the secret {'cohorts' if federated else 'batches'}; times of single {steps} are private",
+            f"follow the secret {drawn}; times of single {steps} are private",
         ),
         Release(
             name="fingerprint of the data",
@@ -188,7 +188,7 @@ def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charge
     if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
         why = "the count behind epsilon_unamplified, over the secret batches"
         found.append(Release(name="largest participation", coverage="not covered", why=why))
-    if isinstance(regime, DPFedAvg):
+    if not isinstance(regime, DPSGD):
         natural = isinstance(regime.partition, NaturalKey)
         dealt = "" if natural else ", which follow from all labels and a public seed"
         why = f"its fingerprint, the number of clients and of examples left out{dealt}"

@@ -10,9 +10,9 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, Drawn
 from trustml.privacy.statement import Contribution
 from trustml.privacy.tails import NoiseSource
-from trustml.scenario.clipping import Adaptive, PerLayer
-from trustml.scenario.federated import DPFedAvg
-from trustml.scenario.regimes import PrivateRegime
+from trustml.scenario.clipping import Adaptive, Flat, PerLayer
+from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
+from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 _GENERATORS: dict[NoiseSource, str] = {
     "jax": "Threefry with a key of 64 bits",
@@ -51,6 +51,16 @@ _WORDS: dict[Contribution, _Words] = {
     "client update": _Words(
         step="round", parts="client updates", one="a client", counted="clients", drawn=" (cohorts of clients)"
     ),
+    "silo gradient": _Words(
+        step="step",
+        parts="per-example gradients",
+        one="an example",
+        counted="examples",
+        drawn=" (batches of each client by itself)",
+    ),
+    "sent update": _Words(
+        step="round", parts="client updates", one="a client", counted="clients", drawn=" (cohorts of clients)"
+    ),
 }
 
 
@@ -58,12 +68,18 @@ def contribution_of(regime: PrivateRegime) -> Contribution:
     """Say what is clipped and added up."""
     if isinstance(regime, DPFedAvg):
         return "client update"
+    if isinstance(regime, PrivateClients):
+        return "silo gradient" if isinstance(regime, SiloDPFedAvg) else "sent update"
     return "user gradient" if regime.unit == "user" else "example gradient"
 
 
 def mechanism_text(first: Charge, regime: PrivateRegime) -> str:
     """What noise is added to."""
     words = _WORDS[contribution_of(regime)]
+    if isinstance(regime, SiloDPFedAvg):
+        return f"Gaussian noise on the sums of clipped {words.parts}, at every step of each client by itself"
+    if isinstance(regime, LocalDPFedAvg):
+        return "Gaussian noise on every clipped client update, by the client itself before it is sent"
     if first.noise != "independent":
         return _CORRELATED[first.noise].format(steps=f"{words.step}s", parts=words.parts, one=words.one)
     count = f" and on the count of unclipped {words.counted}" if first.quantile_noise_multiplier else ""
@@ -82,7 +98,7 @@ def sampling_text(charges: Sequence[Charge], contribution: Contribution) -> str:
 
 def sampling_words(sampling: Drawn, *, contribution: Contribution, secret: bool, most: int) -> str:
     """Put a way of drawing into words; `most` is the largest participation, where the draws are not secret."""
-    clients = contribution == "client update"
+    clients = contribution in ("client update", "sent update")
     if sampling == "shuffle":
         return "shuffled epochs, no amplification claimed"
     if sampling == "all":
@@ -101,21 +117,24 @@ def sampling_words(sampling: Drawn, *, contribution: Contribution, secret: bool,
 
 def clipping_text(regime: PrivateRegime) -> str:
     """How one contribution is bounded."""
+    clipping = Flat() if isinstance(regime, PrivateClients) else regime.clipping
     what = "client update" if isinstance(regime, DPFedAvg) else "gradient"
-    match regime.clipping:
+    match clipping:
         case PerLayer():
             return "per layer (each weight tensor to its share of the norm)"
         case Adaptive(quantile=quantile):
             return f"adaptive (quantile {quantile:g} of the {what} norms, its noise charged), from"
         case _:
-            one = {"client update": "client update", "user gradient": "user", "example gradient": "example"}
-            return f"flat, per {one[contribution_of(regime)]}"
+            flat = {"client update": "client update", "sent update": "client update", "user gradient": "user"}
+            return f"flat, per {flat.get(contribution_of(regime), 'example')}"
 
 
 def released_text(regime: PrivateRegime) -> str:
     """What epsilon covers."""
     if isinstance(regime, DPFedAvg):
         return "the global model of every round, and what is listed below; no client's update"
+    if isinstance(regime, PrivateClients):
+        return "every update as it is sent, the global model of every round, and what is listed below"
     return "the final model, and what is listed below; no checkpoint, no training loss"
 
 
@@ -123,12 +142,16 @@ def trust_text(regime: PrivateRegime) -> str:
     """Who sees what before noise is added."""
     if isinstance(regime, DPFedAvg):
         return "central: the server sees every client's update and is trusted"
+    if isinstance(regime, SiloDPFedAvg):
+        return "in each silo: the client that holds an example is trusted with it, and nobody else, the server included"
+    if isinstance(regime, LocalDPFedAvg):
+        return "local: every client adds the noise itself and trusts nobody, the server included"
     return "central: whoever trains sees the examples and is trusted"
 
 
 def noise_source_text(job: TrainJob, regime: PrivateRegime, source: NoiseSource) -> str:
     """Name the generator of the noise, as the ledger does."""
-    if not isinstance(regime, DPFedAvg) and regime.engine != "core":
+    if isinstance(regime, DPSGD) and regime.engine != "core":
         return (
             f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
         )

@@ -23,7 +23,7 @@ from trustml.plan.attack_files import (
 from trustml.plan.job import CanaryJob, GameJob, ReconstructionJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
 from trustml.scenario.attacks import SEQUENCES, Canaries
-from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, PrivateClients
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, PrivateClientsSpec
 from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
@@ -53,7 +53,7 @@ def why_no_shadows(regime: Regime) -> str:
             return ""
         case FedAvg() | DPFedAvg():
             pass
-        case PrivateClients():
+        case PrivateClientsSpec():
             return "shadow models have no clients that add noise of their own; attack by scores without shadow models"
         case FederatedSpec():
             return ""
@@ -73,7 +73,7 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     if canaries.kind == SEQUENCES and isinstance(regime, Plain):
         whole = not regime.stop_at and regime.ablation is None and not regime.random_labels
         return "" if whole else "plain training takes canaries without stop_at, ablation and random_labels"
-    if isinstance(regime, PrivateClients):
+    if isinstance(regime, PrivateClientsSpec):
         return "canaries are planted into DPSGD and DPFedAvg; a game plays the private step that clients take"
     if canaries.kind == "random update":
         if not isinstance(regime, DPFedAvg) or not isinstance(regime.mechanism, IndependentNoise):

@@ -12,9 +12,10 @@ from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
 
 _NAMED = 8
 """Weights that a line names."""
-Contribution: TypeAlias = Literal["example gradient", "user gradient", "client update"]
-"""What is clipped, and adds to the sum that noise is added to."""
-Group: TypeAlias = Literal["", "largest user", "median user"]
+Contribution: TypeAlias = Literal["example gradient", "user gradient", "client update", "silo gradient", "sent update"]
+"""What is clipped, and adds to the sum that noise is added to; the last two by the client that holds them, which adds the
+noise by itself, before it sends anything."""
+Group: TypeAlias = Literal["", "largest user", "median user", "median client", "client that takes part least"]
 AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 
 
@@ -103,8 +104,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     own : bool
         Whether it is of this training's charges alone, while epsilon is composed with those of an earlier one or void
         by one.
-    group : {"", "largest user", "median user"}
-        For all examples of which user together it is, where it is no number of single ones.
+    group : {"", "largest user", "median user", "median client", "client that takes part least"}
+        For all examples of which user together it is, where it is no number of single ones; of which client, where each
+        is private by itself.
     """
 
     name: str
@@ -314,6 +316,8 @@ _NAMES: dict[Contribution, tuple[str, str, str]] = {
     "example gradient": ("batch", "steps", "data size"),
     "user gradient": ("batch", "steps", "users"),
     "client update": ("cohort", "rounds", "clients"),
+    "silo gradient": ("batch", "steps", "a client's mean size"),
+    "sent update": ("cohort", "rounds", "clients"),
 }
 
 

@@ -14,7 +14,9 @@ from trustml.scenario.federated import (
     DPFedAvg,
     FederatedRegime,
     IndependentNoise,
+    LocalDPFedAvg,
     PrivateClients,
+    PrivateClientsSpec,
     SiloDPFedAvg,
 )
 from trustml.scenario.optimizers import Schedule
@@ -41,14 +43,12 @@ def check_regime(regime: Regime, field: str) -> None:
             _check_private(regime, field)
         case DPFedAvg():
             _check_private_rounds(regime, field)
-        case PrivateClients():
+        case PrivateClientsSpec():
             _check_private_clients(regime, field)
 
 
-def check_cohorts(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Check cohorts, or batches of users, against what there is for each regime, by title; return warnings.
-
-    `held` gives the number of clients, or users, and of the examples that they hold.
+def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
+    """Check cohorts, or batches of users, against the number there is for each regime, by title; return warnings.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def check_cohorts(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> li
     """
     warnings = []
     for index, regime in enumerate(scenario.training):
-        if regime.title not in held:
+        if regime.title not in clients:
             continue
-        field, (count, examples) = f"training.{index}", held[regime.title]
+        field, count = f"training.{index}", clients[regime.title]
         if isinstance(regime, DPSGD) and regime.unit == "user":
             warnings += _check_batches_of_users(regime, field, users=count)
-        if not isinstance(regime, FederatedRegime):
+        if not isinstance(regime, FederatedRegime | PrivateClients):
             continue
         asked = count if isinstance(regime.cohort, Everyone) else regime.cohort.clients
         if asked > count:
@@ -71,8 +71,8 @@ def check_cohorts(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> li
                 f"{asked} participants a round are more than the {count} clients",
                 fix=f"use {count} or fewer",
             )
-        if isinstance(regime, PrivateClients):
-            warnings += _check_held(regime, field, clients=count, examples=examples)
+        if isinstance(regime, LocalDPFedAvg):
+            warnings += _delta_warnings(regime, field, count, what="client")
         if not isinstance(regime, DPFedAvg):
             continue
         if isinstance(regime.clipping, Adaptive) and asked < _FEWEST_FOR_ADAPTIVE:
@@ -91,17 +91,34 @@ def check_cohorts(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> li
     return warnings
 
 
-def _check_held(regime: PrivateClients, field: str, *, clients: int, examples: int) -> list[str]:
-    if not isinstance(regime, SiloDPFedAvg):
-        return _delta_warnings(regime, field, clients, what="client")
-    mean = examples // clients
-    if regime.batch_size > mean:
-        raise ScenarioError(
-            f"{field}.batch_size",
-            f"{regime.batch_size} is more than the {mean} examples of a client of mean size",
-            fix=f"use {mean} or less, or fewer clients",
-        )
-    return _delta_warnings(regime, field, examples, what="example")
+def check_silos(scenario: Scenario, held: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Check the batches of clients that are private by themselves; return warnings.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    held : mapping of str to (int, int)
+        Clients of each federated regime, by title, and the examples that they hold together.
+
+    Raises
+    ------
+    ScenarioError
+        If batches are larger than a client of mean size.
+    """
+    warnings = []
+    for index, regime in enumerate(scenario.training):
+        if not isinstance(regime, SiloDPFedAvg):
+            continue
+        field, (clients, examples) = f"training.{index}", held[regime.title]
+        mean = examples // clients
+        if regime.batch_size > mean:
+            raise ScenarioError(
+                f"{field}.batch_size",
+                f"{regime.batch_size} is more than the {mean} examples of a client of mean size",
+                fix=f"use {mean} or less" if mean else "use fewer clients",
+            )
+        warnings += _delta_warnings(regime, field, examples, what="example")
+    return warnings
 
 
 def _check_batches_of_users(regime: DPSGD, field: str, *, users: int) -> list[str]:

@@ -309,4 +309,4 @@ class LocalDPFedAvg(PrivateClientsSpec, frozen=True, kw_only=True, tag="LocalDPF
 
 
 PrivateClients: TypeAlias = SiloDPFedAvg | LocalDPFedAvg
-FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | PrivateClients | DPFedAvg
+FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | DPFedAvg

@@ -224,4 +224,4 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
 
 
 PrivateRegime: TypeAlias = DPSGD | PrivateClients | DPFedAvg
-Regime: TypeAlias = Plain | DPSGD | FederatedRegime
+Regime: TypeAlias = Plain | DPSGD | PrivateClients | FederatedRegime

@@ -28,7 +28,7 @@ from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive
-from trustml.scenario.federated import DPFedAvg, FederatedSpec
+from trustml.scenario.federated import DPFedAvg, FederatedRegime
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
@@ -55,7 +55,7 @@ class FederatedDriver:
     def __init__(
         self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: JobContext
     ) -> None:
-        if not isinstance(job.regime, FederatedSpec) or (job.mechanism is None) == isinstance(job.regime, DPFedAvg):
+        if not isinstance(job.regime, FederatedRegime) or (job.mechanism is None) == isinstance(job.regime, DPFedAvg):
             raise PrivacyError(f"{job.id}: its regime and its mechanism do not go together")
         self._job, self._regime, self._mechanism = job, job.regime, job.mechanism
         self._backend, self._model, self._examples = backend, model, examples

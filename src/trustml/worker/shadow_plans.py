@@ -64,7 +64,7 @@ def draw_models(
             ]
             rows = padded([(plan, np.arange(len(plan))) for plan in plans], slots=len(plans[0]))
         case _:
-            if owners is None:
+            if owners is None or not isinstance(regime, FederatedRegime):
                 raise RecordError(f"{job.members}: has no owners, and {regime.title} is federated")
             rounds = [
                 _rounds(regime, job.mechanism, row, _stream(job, _BATCHES, model)) for model, row in enumerate(owners)

@@ -19,7 +19,7 @@ from trustml.plan.job import TrainJob, trainable_of
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.record.files import inside, read_arrays
-from trustml.scenario.federated import PrivateClients
+from trustml.scenario.federated import PrivateClientsSpec
 from trustml.scenario.regimes import DPSGD, Ablation, Plain
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.plain import train_plain
@@ -62,7 +62,7 @@ def _by_regime(job: TrainJob, backend: Backend, model: Model, examples: Examples
             entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
             training = PrivateTraining(job, backend, model, examples, commitment=commitment, at=at)
             return training.run(plan, entropy=entropy)
-        case PrivateClients():
+        case PrivateClientsSpec():
             from trustml.worker.private_clients import PrivateClientsDriver
 
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ from trustml.backends.jax.training import loss_gradient, sgd_update
 from trustml.backends.shadows import ShadowSettings
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.clipping import Adaptive
-from trustml.scenario.federated import DPFedAvg, FederatedRegime, FederatedSpec, FedProx, FedSGD
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedProx, FedSGD
 from trustml.scenario.optimizers import SGD
 
 Local: TypeAlias = tuple[Params, Params, Sums]
@@ -59,7 +59,7 @@ def train_federated(settings: ShadowSettings, start: Start, rounds: Rounds, inpu
         Batches of each round of that model which has most: the same for all models, so that loops end together.
     """
     regime, mechanism = settings.regime, settings.mechanism
-    assert isinstance(regime, FederatedSpec)
+    assert isinstance(regime, FederatedRegime)
     init, server = make_server(regime)
     uniform = counts_alike(regime)
     adaptive = regime.clipping if isinstance(regime, DPFedAvg) and isinstance(regime.clipping, Adaptive) else None
@@ -107,7 +107,7 @@ def _local(
 ) -> Sums:
     """Train the clients of one round, one after the other, and sum their updates."""
     regime = settings.regime
-    assert isinstance(regime, FederatedSpec)
+    assert isinstance(regime, FederatedRegime)
     optimizer = SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer
     proximal = regime.proximal if isinstance(regime, FedProx) else 0.0
     zeros = jax.tree.map(jnp.zeros_like, params)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 _ABLATED = {"schedule": "Same-schedule", "clipping": "Clipped, noiseless", "noise": "Noisy, unclipped"}
 _KINDS = ("Private", *_ABLATED.values(), "Stopped-early", "Federated")
-_PRIVATE = ("DPSGD", "DPFedAvg")
+_PRIVATE = ("DPSGD", "DPFedAvg", "SiloDPFedAvg", "LocalDPFedAvg")
 
 
 @dataclass(frozen=True, kw_only=True)
