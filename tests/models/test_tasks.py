@@ -100,6 +100,7 @@ def without_tasks(data):
         "place",
         "warm_workers",
         "resources",
+        "relation",
         "attributes",
         "attribute_values",
         "attributed",

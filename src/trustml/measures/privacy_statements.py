@@ -47,7 +47,7 @@ from trustml.record.choices import composed_runs
 from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
 from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
-from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 from trustml.scenario.trained_part import trained_part
 
@@ -214,6 +214,9 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
         found = [_comparison("epsilon_rdp", by_rdp, note, drawn=drawn, secret=secret)]
         return [_voided(one) for one in found] if charged.void else found
     found = []
+    if isinstance(charged.regime, LocalDPFedAvg):  # nothing to draw: everybody sees who takes part
+        found.append(_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret))
+        return [_voided(one) for one in found] if charged.void else found
     if not _is_poisson(charged.all):
         note = "if every batch had been a secret Poisson batch, which they were not"
         supposed = epsilon_if_poisson([charged.all], delta=delta)

@@ -133,6 +133,7 @@ _LATER: dict[str, Any] = {
     "place": {"kind": "local"},
     "warm_workers": True,
     "resources": {},
+    "relation": None,
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
 _LATER_OF_KIND: dict[tuple[str, str], Any] = {

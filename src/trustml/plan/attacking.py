@@ -23,7 +23,15 @@ from trustml.plan.attack_files import (
 from trustml.plan.job import CanaryJob, GameJob, ReconstructionJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
 from trustml.scenario.attacks import SEQUENCES, Canaries
-from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, PrivateClientsSpec
+from trustml.scenario.federated import (
+    DPFedAvg,
+    FedAvg,
+    FederatedSpec,
+    IndependentNoise,
+    LocalDPFedAvg,
+    PrivateClientsSpec,
+    SiloDPFedAvg,
+)
 from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
@@ -32,6 +40,9 @@ AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob | ReconstructionJob
 
 SHADOW_BACKEND: BackendName = next(entry.name for entry in SHIPPED if isinstance(entry.regimes.shadows, Supported))
 """Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
+
+
+_SILO = "no update of a client leaves without the noise of all of its steps, which is drawn as it trains; play a game"
 
 
 def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[AttackJob, ...], list[Skip]]:
@@ -186,8 +197,8 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
 def _game_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> list[GameJob]:
     jobs: list[GameJob] = []
     for backend in scenario.backends:
-        private = [job for job in train if job.backend == backend and isinstance(job.regime, DPSGD)]
-        if not private or not isinstance(private[0].regime, DPSGD):
+        private = [job for job in train if job.backend == backend and isinstance(job.regime, DPSGD | SiloDPFedAvg)]
+        if not private or not isinstance(private[0].regime, DPSGD | SiloDPFedAvg):
             continue
         for number, game in enumerate(scenario.attacks.games):
             name = game_id(backend, number)
@@ -212,6 +223,7 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
     """Attack the first seed of every model, in the backend that differentiates gradients: weights are canonical."""
     gradients, inversion = scenario.attacks.gradient_inversion, scenario.attacks.model_inversion
     jobs: list[ReconstructionJob] = []
+    silos = dict.fromkeys(job.regime.title for job in train if isinstance(job.regime, SiloDPFedAvg))
     if gradients is None and inversion is None:
         return jobs, []
     if native_of(scenario.model) is not None:
@@ -219,10 +231,13 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
         return jobs, [Skip(backend=SHADOW_BACKEND, method="reconstruction", reason=reason)]
     for job in train:
         own = gradients if isinstance(job.regime, FederatedSpec) else None  # a key divides rows of DPSGD too
+        if job.regime.title in silos:
+            own = None
         if job.seed != scenario.seeds[0] or (own is None and inversion is None):
             continue
         name, mechanism, regime = reconstruction_id(SHADOW_BACKEND, job.id), job.mechanism, job.regime
         fresh = isinstance(regime, DPFedAvg) and isinstance(regime.mechanism, IndependentNoise)
+        fresh = fresh or isinstance(regime, LocalDPFedAvg)
         jobs.append(
             ReconstructionJob(
                 id=name,
@@ -244,4 +259,6 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
                 output=attack_file(name),
             )
         )
-    return jobs, []
+    what = "gradient inversion of {}".format
+    unfit = [Skip(backend=SHADOW_BACKEND, method=what(title), reason=_SILO) for title in silos if gradients is not None]
+    return jobs, unfit

@@ -16,7 +16,7 @@ from trustml.plan.job import Mechanism
 from trustml.plan.mechanism import drawn_by, make_charge, tells_participation
 from trustml.plan.user_mechanism import cohort_drawn, cohort_size
 from trustml.privacy.calibration import affordable_steps, calibrated_noise, calibrated_noise_unamplified
-from trustml.privacy.ledger import Charge
+from trustml.privacy.ledger import REPLACE, Charge
 from trustml.privacy.tails import spared
 from trustml.scenario.federated import PrivateClients, SiloDPFedAvg
 
@@ -66,7 +66,7 @@ def plan_client_mechanism(
             if silo:
                 noise = calibrated_noise(**target, sample_rate=batch / size, steps=max(1, steps))
             else:
-                noise = calibrated_noise_unamplified(**target, participation=max(1, most))
+                noise = 2 * calibrated_noise_unamplified(**target, participation=max(1, most))  # replacing one
         except ScenarioError as error:
             raise ScenarioError(f"{field}.epsilon", error.problem, fix=error.fix) from error
     return Mechanism(
@@ -83,6 +83,7 @@ def plan_client_mechanism(
         steps_per_charge=rounds_per_charge(regime) * (regime.local_steps if isinstance(regime, SiloDPFedAvg) else 1),
         unit="example" if silo else "user",
         users=users,
+        relation=None if silo else REPLACE,
     )
 
 

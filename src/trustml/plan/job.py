@@ -13,7 +13,7 @@ import msgspec
 
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Quantity, Task, without_later_defaults
-from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
+from trustml.privacy.ledger import Drawn, NeighboringRelation, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import AttributeInference, Canaries, Extraction, Game, GradientInversion, ModelInversion
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -54,7 +54,10 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     separation : int
         Steps from one batch of an example to its next, at the least.
     users : str
-        Fingerprint of who holds what, where the unit is a user, or a column tells whose the examples are.
+        Fingerprint of who holds what, where the unit is a user, or a column tells whose the examples are, or examples
+        are private at their clients.
+    relation : {"add or remove one", "zero out one", "replace one"}, optional
+        Under which it is charged; None where that follows from the way of drawing.
     """
 
     noise_multiplier: float
@@ -75,6 +78,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     noise: NoiseKind = "independent"
     separation: int = 1
     users: str = ""
+    relation: NeighboringRelation | None = None
 
 
 class AblatedSteps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

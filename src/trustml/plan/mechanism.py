@@ -257,7 +257,7 @@ def make_charge(
         plan=plan,
         data=data,
         unit=mechanism.unit,
-        relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
+        relation=mechanism.relation or relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
         noise=mechanism.noise,
         users=mechanism.users if mechanism.unit == "user" else "",  # what examples are of composes with all
         noise_source=drawn.source,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, BoundKind, epsilon_bounds, epsilon_upper
-from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, without_amplification
+from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, replaces, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, NeighboringRelation
 from trustml.privacy.renyi import renyi_epsilon
 from trustml.privacy.tails import epsilon_with_tails, total_variation
@@ -91,7 +91,13 @@ def _with_tails(
         return seen[-1].value
 
     value = epsilon_with_tails(at, variation=variation, delta=delta)
-    return replace(seen[-1], value=value)
+    return replace(seen[-1], value=value, relation=_relation(releases, seen[-1].relation))
+
+
+def _relation(releases: Sequence[Sequence[Charge]], usual: NeighboringRelation) -> NeighboringRelation:
+    """Replacing one where all charges are of local privacy; beside others it is no less for zeroing out."""
+    charges = [charge for release in releases for charge in release]
+    return REPLACE if charges and all(map(replaces, charges)) else usual
 
 
 def _epsilon_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Epsilon:
@@ -182,7 +188,7 @@ def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: 
     charges = [charge for plan in by_plan(releases) for charge in plan]
     found = without_amplification(_in_a_row(charges), participation=participation)
     value = gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in found), delta=delta)
-    return Epsilon(value=value, relation=ZERO_OUT, accountant=CLOSED_FORM, by=CLOSED_FORM)
+    return Epsilon(value=value, relation=_relation(releases, ZERO_OUT), accountant=CLOSED_FORM, by=CLOSED_FORM)
 
 
 def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:

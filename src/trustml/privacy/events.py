@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from msgspec.structs import replace
+
 from trustml.errors import PrivacyError
-from trustml.privacy.ledger import UNAMPLIFIED, Charge, Drawn, NoiseKind
+from trustml.privacy.ledger import REPLACE, UNAMPLIFIED, Charge, Drawn, NoiseKind
 
 MechanismKind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
 
@@ -103,14 +105,24 @@ def participation_of(charges: Sequence[Charge]) -> int:
 
 
 def without_amplification(charges: Sequence[Charge], *, participation: int) -> list[NoiseEvent]:
-    """Gaussians on everything: at worst the example is in the batches with the least noise."""
+    """Gaussians on everything: at worst the example is in the batches with the least noise.
+
+    Whoever adds the noise to a contribution of its own promises privacy for replacing it by any other (local privacy),
+    which moves it by twice the clipping norm.
+    """
     left, found = participation, []
-    for noise, count in sorted(shared_steps(charges)):
+    told = [replace(c, noise_multiplier=c.noise_multiplier / 2) if replaces(c) else c for c in charges]
+    for noise, count in sorted(shared_steps(told)):
         used = min(left, count)
         left -= used
         if used:
             found.append(NoiseEvent(kind="gaussian", noise_multiplier=noise, count=used))
     return found
+
+
+def replaces(charge: Charge) -> bool:
+    """Whether a charge without amplification is for replacing one; of secret batches another rule speaks."""
+    return charge.relation == REPLACE and not charge.secret_sampling
 
 
 def shared_steps(charges: Iterable[Charge]) -> list[tuple[float, int]]:

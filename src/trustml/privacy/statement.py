@@ -13,8 +13,8 @@ from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
 _NAMED = 8
 """Weights that a line names."""
 Contribution: TypeAlias = Literal["example gradient", "user gradient", "client update", "silo gradient", "sent update"]
-"""What is clipped, and adds to the sum that noise is added to; the last two by the client that holds them, which adds the
-noise by itself, before it sends anything."""
+"""What is clipped, and adds to the sum that noise is added to; the last two by the client that holds them, before it
+sends anything."""
 Group: TypeAlias = Literal["", "largest user", "median user", "median client", "client that takes part least"]
 AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 

@@ -24,7 +24,7 @@ from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import ReconstructionJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.attacks import GradientInversion, ModelInversion
-from trustml.scenario.federated import DPFedAvg, FederatedSpec, LocalSpec
+from trustml.scenario.federated import DPFedAvg, FederatedSpec, LocalDPFedAvg, LocalSpec
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 from trustml.worker.job_context import JobContext
@@ -178,7 +178,8 @@ def _of_updates(
     assert isinstance(job.regime, FederatedSpec)
     sent = send(model.weights, chosen.updates)
     views = {"sent": sent}
-    if job.noise_multiplier and isinstance(job.regime, DPFedAvg):
+    if job.noise_multiplier and isinstance(job.regime, DPFedAvg | LocalDPFedAvg):
+        views = {} if isinstance(job.regime, LocalDPFedAvg) else views  # nobody but the client sees it before
         views["noisy"] = noisy(sent, deviation=job.noise_multiplier * job.regime.clipping_norm)
     most = np.max([np.abs(array).reshape(len(array), -1).max(axis=1) for array in sent.values()], axis=0)
     moved = np.array(int(np.count_nonzero(np.isfinite(most) & (most > 0))))
@@ -211,7 +212,7 @@ def client_updates(regime: FederatedSpec, backend: Backend, model: Model) -> Sen
     step.
     """
     optimizer, epochs, size = SGD(learning_rate=1.0), 1, 0
-    if isinstance(regime, LocalSpec | DPFedAvg):
+    if isinstance(regime, LocalSpec | DPFedAvg | LocalDPFedAvg):
         optimizer, epochs, size = regime.client_optimizer, regime.local_epochs, regime.batch_size
     trainer = backend.plain(model, Plain(optimizer=optimizer), 0)
 
@@ -222,7 +223,7 @@ def client_updates(regime: FederatedSpec, backend: Backend, model: Model) -> Sen
                 batch = slice(start, start + (size or len(inputs)))
                 trainer.step(inputs[batch], labels[batch], learning_rate=optimizer.learning_rate)
         update = {name: array - weights[name] for name, array in trainer.weights().items()}
-        return clipped(update, norm=regime.clipping_norm) if isinstance(regime, DPFedAvg) else update
+        return clipped(update, norm=regime.clipping_norm) if isinstance(regime, DPFedAvg | LocalDPFedAvg) else update
 
     def of_all(weights: Weights, rows: Examples) -> Weights:
         found = [of_client(weights, inputs, labels) for inputs, labels in zip(rows.inputs, rows.labels, strict=True)]
