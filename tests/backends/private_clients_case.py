@@ -54,7 +54,8 @@ def batches_of(client) -> list[np.ndarray]:
 
 
 def silo_client(backend: Backend, *, noise: float) -> SiloClient:
-    return SiloClient(SILO_REGIME, backend, model(), examples(), noise_multiplier=noise, execution=Execution())
+    settings = {"noise_multiplier": noise, "sample_rate": BATCH / ROWS, "execution": Execution()}
+    return SiloClient(SILO_REGIME, backend, model(), examples(), **settings)
 
 
 def local_client(backend: Backend, *, noise: float) -> LocalClient:

@@ -134,6 +134,9 @@ class PrivateSettings:
     count_unclipped : bool
     expected_batch_size : int
         What the noisy sum is divided by.
+    summed : int
+        Examples whose sum is to be expected where somebody's batches are larger than that: the noise covers how so
+        many are rounded as they are added up. 0 means that none are.
     multiplicity : int
         Copies of each example, whose gradients are averaged before clipping.
     rows_of_users : bool
@@ -157,6 +160,7 @@ class PrivateSettings:
     per_layer: bool = False
     count_unclipped: bool = False
     expected_batch_size: int
+    summed: int = 0
     multiplicity: int = 1
     rows_of_users: bool = False
     noise_seed: tuple[int, int, int, int]
@@ -189,7 +193,7 @@ class PrivateSettings:
 
     def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
         """Standard deviation of the noise, for a sum that is rounded as it is added up."""
-        return clipping_norm * drawn_noise(noise_multiplier, terms=self.expected_batch_size)
+        return clipping_norm * drawn_noise(noise_multiplier, terms=self.summed or self.expected_batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ gets noise. The mean of what was sent needs no trust, and is the core's.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -49,7 +50,7 @@ class SiloClient:
     backend : Backend
     model : Model
     examples : Examples
-    noise_multiplier : float
+    noise_multiplier, sample_rate : float
     execution : Execution
     """
 
@@ -61,6 +62,7 @@ class SiloClient:
         examples: Examples,
         *,
         noise_multiplier: float,
+        sample_rate: float,
         execution: Execution,
     ) -> None:
         self._regime, self._examples, self._noise = regime, examples, noise_multiplier
@@ -69,6 +71,7 @@ class SiloClient:
         settings = PrivateSettings(
             optimizer=regime.client_optimizer,
             expected_batch_size=regime.batch_size,
+            summed=math.ceil(sample_rate * len(examples)),  # as of a client that holds all of them
             noise_seed=entropy_words(),
             micro_batch_size=self._piece if self._piece < usual else 0,
             grad_sample_mode=execution.grad_sample_mode,
@@ -228,7 +231,13 @@ class PrivateClientsDriver:
         own = (self._backend, self._model, self._examples)
         noise = self._mechanism.noise_multiplier
         if isinstance(self._regime, SiloDPFedAvg):
-            return SiloClient(self._regime, *own, noise_multiplier=noise, execution=self._job.execution)
+            return SiloClient(
+                self._regime,
+                *own,
+                noise_multiplier=noise,
+                sample_rate=self._mechanism.sample_rate,
+                execution=self._job.execution,
+            )
         return LocalClient(self._regime, *own, noise_multiplier=noise)
 
     def _check(self, plan: FederatedPlan) -> None:
