@@ -13,7 +13,16 @@ import pytest
 from scipy.stats import chi2, norm
 
 from tests.backends.private_clients_case import (
-    BATCH, LOCAL, LOCAL_REGIME, NOISE, NORM, RATE, ROUNDS, SENT, examples, model,
+    BATCH,
+    LOCAL,
+    LOCAL_REGIME,
+    NOISE,
+    NORM,
+    RATE,
+    ROUNDS,
+    SENT,
+    examples,
+    model,
 )  # fmt: skip
 from trustml.backends.numpy.federated import mean_gradient
 from trustml.launch.environments import find_environment

@@ -43,6 +43,7 @@ _DRAWN, _EXACT = "bootstrap over examples", "exact bootstrap over examples"
 _OF_PRIVATE_FACTS = {
     *("epsilon_unamplified", "curve.unamplified"),
     *("epsilon_of_group: largest user", "epsilon_of_group: median user"),
+    *("epsilon_of_client: median client", "epsilon_of_client: client that takes part least"),
 }
 _MAY_BE_MISSING: frozenset[Family] = frozenset(
     {"privacy", "membership", "audited", "remembered", "accuracy", "deployed attacks"}
