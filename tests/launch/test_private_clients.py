@@ -9,7 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from trustml.data.clients import read_federated_plan, rounds_visited
-from trustml.errors import ScenarioError
+from trustml.errors import PrivacyError, ScenarioError
+from trustml.launch import resume
+from trustml.launch.federation import partition_arrays
 from trustml.launch.prepare import plan_run
 from trustml.measures import client_privacy
 from trustml.measures.assumptions import _clients, _one_person, secrecy
@@ -96,6 +98,24 @@ def test_cohorts_are_public_and_batches_are_not(planned, scenario):
     assert (
         len(one.batches.indices) != len(other.batches.indices) or (one.batches.indices != other.batches.indices).any()
     )
+
+
+@pytest.mark.parametrize("title", ["SiloDPFedAvg", "LocalDPFedAvg"])
+def test_a_resume_takes_the_same_cohorts_and_new_batches(planned, title, monkeypatch):
+    job, plan, spent = charges_of(planned, title)
+    written = {}
+    monkeypatch.setattr(resume, "spent_by", lambda run, job: spent)
+    monkeypatch.setattr(resume, "write_plan", lambda run, name, arrays: written.update({name: arrays}))
+    clients = partition_arrays(planned.partitions[title, 0], planned.dataset)
+    data = SimpleNamespace(train_examples=len(planned.dataset.train))
+    run = SimpleNamespace(arrays=lambda name: clients, file=str, manifest=lambda: SimpleNamespace(data=data))
+    fresh = resume._renew(run, job, allow_overrun=True)
+    assert fresh.mechanism == replace(job.mechanism, attempt=2) and fresh.plan in written
+    again = read_federated_plan(written[fresh.plan])
+    np.testing.assert_array_equal(again.visits, plan.visits)
+    assert not np.array_equal(again.batches.indices, plan.batches.indices)
+    with pytest.raises(PrivacyError, match="spent the whole budget"):
+        resume._renew(run, job, allow_overrun=False)
 
 
 def test_attacks_that_cannot_be_made_are_skipped_by_name_and_the_others_planned(planned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,6 +102,8 @@ def test_no_client_sends_before_all_of_its_steps_are_charged(train, cohort, regi
         assert set(sender.sizes) == {STEPS}, "whatever a client holds, it takes the same steps"
     else:
         assert sum(charge.participation for charge in charges) >= rounds_visited(plan, CLIENTS).max()
+    told = [json.loads(line) for line in (sender.ledger.parent / "events.jsonl").read_text().splitlines()]
+    assert max(one["step"] for one in told) <= sum(charge.steps for charge in charges), "a resume would miss charges"
     rounds_with_somebody = int((np.diff(plan.rounds) > 0).sum())
     np.testing.assert_allclose(trained.weights["0.bias"], rounds_with_somebody, rtol=1e-6)
 

@@ -6,7 +6,14 @@ import msgspec
 
 from trustml.frameworks.entry import BackendEntry, Missing, Support
 from trustml.frameworks.table import entry_of
-from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, NoiseMechanism
+from trustml.scenario.federated import (
+    DPFedAvg,
+    FedAvg,
+    FederatedSpec,
+    IndependentNoise,
+    NoiseMechanism,
+    PrivateClientsSpec,
+)
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName
 
@@ -43,6 +50,8 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
             return correlated if isinstance(correlated, Missing) else entry.regimes.private
         nothing = Missing(reason=f"{entry.title} has no engine {regime.engine!r}")
         return entry.regimes.private if regime.engine == "core" else entry.regimes.engines.get(regime.engine, nothing)
+    if isinstance(regime, PrivateClientsSpec):
+        return entry.regimes.private  # each client trains by itself
     if isinstance(regime, FederatedSpec):
         return _federated_support(entry, regime)
     if isinstance(regime, Plain) and regime.ablation is not None:

@@ -219,7 +219,8 @@ class PrivateClientsDriver:
             visits = plan.round(number)
             with at.clock.step(examples=sum(len(batch) for batches in visits for batch in batches)):
                 server.step([client.send(server.weights, batches) for batches in visits])
-            at.progress.step(number + 1, rounds)
+            done = charged_steps(self._regime, plan, number + 1)  # never more than the ledger holds
+            at.progress.step(done, charged_steps(self._regime, plan, rounds))
             if (number + 1) % self._regime.evaluate_every == 0 or number + 1 == rounds:
                 with at.clock.stage("evaluating"):
                     look.at_round(number + 1, server.weights)
