@@ -51,6 +51,7 @@ def _mutants(tests: str, *mistakes: tuple[str, str, str, str]) -> tuple[Mutant, 
 
 
 _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
+_CLIENTS = "worker/private_clients.py"
 _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
@@ -301,8 +302,16 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "plan/test_client_mechanism.py worker/test_private_clients.py",
+        ("an update replaced at half the sensitivity", _EVENTS, "c.noise_multiplier / 2", "c.noise_multiplier"),
+        ("the client that came first is charged", "data/clients.py", "= counts.max(initial=0)", "= counts[:1].sum()"),
+        ("a round is charged when it is over", _CLIENTS, "in (first, end)]", "in (first, end - 1)]"),
+        ("clients' batches are of anybody", _CLIENTS, "!= held).any():", "!= held).all():"),
+        ("progress by rounds", _CLIENTS, "charged_steps(self._regime, plan, number + 1)  #", "number + 1  #"),
+    ),
+    *_mutants(
         "privacy/test_events.py",
-        ("most noise first", _EVENTS, "sorted(shared_steps(charges))", "sorted(shared_steps(charges), reverse=True)"),
+        ("most noise first", _EVENTS, "sorted(shared_steps(told))", "sorted(shared_steps(told), reverse=True)"),
         ("participation off by one", _EVENTS, "used = min(left, count)", "used = min(left - 1, count)"),
         ("shared steps are not joined", _EVENTS, "totals[precision**-0.5] +=", "totals[precision**-1.0] +="),
     ),

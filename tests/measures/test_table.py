@@ -62,7 +62,7 @@ def test_what_is_proved_is_said_to_be_bounded_from_its_side():
     below = {name for name, one in MEASURES.items() if one.kind == "lower bound"}
     assert above == {
         "epsilon", "epsilon_if_poisson", "epsilon_unamplified", "epsilon_rdp", "epsilon_all_releases",
-            "epsilon_of_group",
+            "epsilon_of_group", "epsilon_of_client",
         "epsilon_single_run",
         "claimed_epsilon",
     }  # fmt: skip

@@ -29,19 +29,20 @@ from trustml.scenario.federated import LocalDPFedAvg, SiloDPFedAvg
 from trustml.scenario.partition import Everyone, FixedCohort, InTurn, PoissonCohort
 
 CLIENTS, EXAMPLES, ROUNDS, STEPS, DELTA = 8, 403, 12, 3, 1e-4
+SIZES = (60, 60, 60, 60, 60, 60, 43, 0)
 COHORTS = [Everyone(), FixedCohort(clients=3), PoissonCohort(clients=3), InTurn(clients=3), Everyone(dropout=0.4)]
 SILO = SiloDPFedAvg(epsilon=2.0, delta=DELTA, rounds=ROUNDS, local_steps=STEPS, batch_size=10)
 LOCAL = LocalDPFedAvg(epsilon=4.0, delta=1e-2, rounds=ROUNDS)
 
 
 @functools.cache
-def rounds_for(cohort, seed: int = 0, sizes: tuple[int, ...] = (60, 60, 60, 60, 60, 60, 43, 0)) -> FederatedPlan:
+def rounds_for(cohort, seed: int = 0, sizes: tuple[int, ...] = SIZES, steps: int = STEPS) -> FederatedPlan:
     members = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     return poisson_rounds(
         members,
         cohort=cohort,
         rounds=ROUNDS,
-        local_steps=STEPS,
+        local_steps=steps,
         sample_rate=0.2,
         cohorts=np.random.default_rng(seed),
         batches=np.random.default_rng(seed + 1),
@@ -100,7 +101,7 @@ def test_what_clients_do_follows_from_nothing_that_they_hold():
 
 
 def test_batches_are_of_the_clients_own_examples_at_the_declared_rate():
-    sizes = (60, 60, 60, 60, 60, 60, 43, 0)
+    sizes = SIZES
     plan = rounds_for(Everyone())
     owners = np.repeat(np.arange(CLIENTS), sizes)
     held = np.repeat(np.repeat(plan.visits, plan.steps), np.diff(plan.batches.offsets))

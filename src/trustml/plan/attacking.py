@@ -231,7 +231,7 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
         return jobs, [Skip(backend=SHADOW_BACKEND, method="reconstruction", reason=reason)]
     for job in train:
         own = gradients if isinstance(job.regime, FederatedSpec) else None  # a key divides rows of DPSGD too
-        if job.regime.title in silos:
+        if isinstance(job.regime, SiloDPFedAvg):
             own = None
         if job.seed != scenario.seeds[0] or (own is None and inversion is None):
             continue
