@@ -70,8 +70,13 @@ LONGEST = (
     "package/test_wheel.py",
     "conformance/test_games.py",
     "backends/test_fourth.py",
+    "worker/test_reconstruction.py",
+    "worker/test_shadows.py",
+    "worker/test_canaries.py",
+    "worker/test_private.py",
 )
-"""Files that take longest. Side by side they go first, or one process ends long after the other."""
+"""Files that take longest, and others of seconds that would be the last. Side by side they go first, or one process
+ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")
