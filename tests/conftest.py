@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 from filelock import FileLock
 from xdist.scheduler import LoadFileScheduling
@@ -68,18 +70,27 @@ LONGEST = (
     "package/test_wheel.py",
     "conformance/test_games.py",
     "backends/test_fourth.py",
+    "worker/test_reconstruction.py",
+    "worker/test_shadows.py",
+    "worker/test_canaries.py",
+    "worker/test_private.py",
 )
-"""Files that take longest. Side by side they go first, or one process ends long after the other."""
+"""Files that take longest, and others of seconds that would be the last. Side by side they go first, or one process
+ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")
 SCOPES = {f"tests/{name}": names[0] for names in (QUESTIONS, JOBS) for name in names}
 PROGRAMS = pytest.StashKey[CompiledPrograms]()
 STARTER = pytest.StashKey[Starter]()
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+"""A disk of memory, and the bytes that must be free there. What is written is synced, which a real disk waits for."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let every JAX process that the tests start reuse what the others compiled."""
+    """Write to memory where there is enough of it, and let every JAX process reuse what the others compiled."""
+    if not WHOLE and _has_room(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     if "PYTEST_XDIST_WORKER" in os.environ and not WHOLE:
         programs = CompiledPrograms(config.rootpath / ".pytest_cache" / "compiled")
         config.stash[PROGRAMS] = programs
@@ -87,6 +98,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if AVAILABLE and not WHOLE:
         config.stash[STARTER] = Starter()
         config.add_cleanup(config.stash[STARTER].close)
+
+
+def _has_room(disk: Path) -> bool:
+    if sys.platform != "linux" or not os.access(disk, os.W_OK):
+        return False
+    about = os.statvfs(disk)
+    executes = not about.f_flag & os.ST_NOEXEC  # tests write programs and start them
+    return executes and about.f_bavail * about.f_frsize > ROOM and psutil.virtual_memory().available > 2 * ROOM
 
 
 class ByServer(LoadFileScheduling):

@@ -66,4 +66,4 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
     assert found == started and alone == started_alone
     assert alone["offline"] > found["offline"] and set(alone["networks"]) <= {"lo"}
     assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
-    assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\n")
+    assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\na thread\nan end\n")

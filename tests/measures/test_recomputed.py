@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.spatial import distance
 from scipy.special import log_softmax
 from sklearn import metrics
 
+import trustml
 from tests.conftest import measured_once
 from trustml.measures.means import mean_with_interval
 
@@ -30,8 +34,14 @@ def frameworks(tmp_path_factory):
     return measured_once(tmp_path_factory, "frameworks")
 
 
+@functools.cache
+def table_of(path: Path) -> pd.DataFrame:
+    """What is measured of a run that nobody changes, read once."""
+    return trustml.load(path).measures()
+
+
 def rows_of(run, measure, **columns):
-    table = run.measures()
+    table = table_of(run.path)
     kept = (table.measure == measure) & table.value.notna()
     for name, value in columns.items():
         kept &= table[name] == value

@@ -28,7 +28,9 @@ _LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
 """Beginnings of variables that are read after the framework is imported, or that the server sets anew."""
 _LARGEST = 100_000
 """Bytes of a request: what a packet may hold wherever Linux has its defaults."""
-_MOST = 5
+_ANYWHERE = ("trustml.backends.torch.prv",)
+"""Modules whose answer no variable changes: each has one server, whoever asks."""
+_MOST = 6
 """Servers of one process of the tests: those that were asked last. A framework has one for each set of variables."""
 _PATIENCE = 300.0
 """Seconds for the import of a framework on a machine that does much else."""
@@ -56,6 +58,7 @@ BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
     "trustml.worker.conformance": _first,
     "trustml.worker.deployed": _of_request,
     "trustml.worker.exporting": _of_request,
+    "trustml.backends.torch.prv": lambda _: "torch",
 }
 """Modules that are forked, and which framework they use, by their arguments."""
 
@@ -94,6 +97,8 @@ class _Start:
 
     def server(self, environment: dict[str, str]) -> Hashable:
         """Name of the server that it is forked from: files of questions have one of their own."""
+        if self.main in _ANYWHERE:
+            return self.main, self.python
         early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
         return self.backend, self.main in CASES, self.python, frozenset(early.items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -9,7 +10,8 @@ import os
 import runpy
 import socket
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 from trustml.frameworks.table import entry_of, is_known
 from trustml.processes import end_with_starter, leave_network
@@ -25,7 +27,7 @@ _COMPILED = {
 
 
 def main(backend: str, connection: socket.socket) -> None:
-    """Answer until the process of the tests ends; in what is forked, run the module and return."""
+    """Answer until the process of the tests ends; in what is forked, run the module and end."""
     _import(backend)
     gc.collect()
     gc.freeze()
@@ -44,8 +46,8 @@ def main(backend: str, connection: socket.socket) -> None:
                 for one in (answer, told, ready):
                     os.close(one)
                 connection.close()
-                _run(json.loads(content), descriptors)
-                return
+                code = _code_of(json.loads(content), descriptors)
+                _end(code)
             os.write(told, str(forked).encode())
             os._exit(0)  # what it forked is the child of the process of the tests now
         os.waitpid(middle, 0)
@@ -65,6 +67,25 @@ def _import(backend: str) -> None:
             pass
     if "tensorflow" in sys.modules:  # it optimises the many small graphs of the tests for longer than they run
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _code_of(request: dict[str, Any], descriptors: list[int]) -> int:
+    try:
+        _run(request, descriptors)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        raise
+    return 0
+
+
+def _end(code: int) -> NoReturn:
+    """End as Python does, but free nothing: to take a framework's modules apart takes longer than most requests."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> None:

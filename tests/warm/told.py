@@ -1,8 +1,11 @@
 """What a process was given, as JSON on its standard output; it ends with the exit code it was asked for."""
 
+import atexit
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from trustml.processes import is_offline
@@ -23,4 +26,6 @@ told = {
 }
 print(json.dumps(told))
 print("an error", file=sys.stderr)
+atexit.register(print, "an end", file=sys.stderr)
+threading.Thread(target=lambda: time.sleep(0.1) or print("a thread", file=sys.stderr)).start()
 sys.exit(int(sys.argv[1]))

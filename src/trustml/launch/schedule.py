@@ -115,7 +115,8 @@ class JobScheduler:
                     self._changed = False
                     waiting = self._start_ready(waiting)
                 self._look()
-                time.sleep(_LOOK_SECONDS)
+                if not self._changed:  # else others can be started now, or nothing is left
+                    time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
             self._interrupt("stopped by the user")
             return self._finish("interrupted")

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.launch.places.pretended import JOB, unfinished
 from trustml.cli.main import _main
 from trustml.errors import UsageError
+from trustml.launch import schedule
 from trustml.launch.places import node, placed
 from trustml.launch.places import ticket as files
 from trustml.launch.places.contract import Work
@@ -336,6 +338,26 @@ def test_of_a_private_job_what_a_worker_said_is_hidden_and_what_we_say_is_not(ow
     assert _as_released(_ended("error", said), job).reason == said
     hidden = _as_released(_ended("error", "no result: row 7 is 0.3", 1), job)
     assert "row 7" not in hidden.reason and hidden.stderr_tail == ()
+
+
+class Brief:
+    """A job that has ended when it is looked at for the first time."""
+
+    pid, node = 0, None
+
+    def poll(self) -> Ended:
+        return _ended("error", "no result", 1)
+
+
+def test_nobody_waits_while_jobs_end(own, monkeypatch):
+    slept, started = [], []
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=time.time, sleep=slept.append))
+    place = SimpleNamespace(start=lambda work: started.append(work.job.id) or Brief())
+    monkeypatch.setattr(schedule, "make_place", lambda _: place)
+    with own.lock() as lock:
+        manifest = JobScheduler(own, listener=lambda event: None, lock=lock).execute()
+    assert started and {job.status for job in manifest.jobs} <= {"ok", "error", "blocked"}
+    assert not slept
 
 
 class Somewhere:
