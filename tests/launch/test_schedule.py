@@ -18,7 +18,7 @@ SLOW = 1.0  # seconds that writing the manifest takes
 @pytest.fixture
 def scheduler(tmp_path, monkeypatch):
     """One whose clock is set by what it does: only writing takes time."""
-    run = measured_anew("twice", tmp_path)
+    run = measured_anew("twice", tmp_path).directory
     made = JobScheduler(run, listener=lambda event: made.told.append(event), lock=-1)
     made.told, made.written, made.now = [], [], 0.0
     monkeypatch.setattr(schedule.time, "monotonic", lambda: made.now)
