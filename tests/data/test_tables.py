@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,7 +132,7 @@ def test_a_file_that_unpacks_to_more_than_memory_holds_is_given_up_on_the_way(tm
 
 def test_the_limit_follows_the_memory_that_is_free(monkeypatch):
     free = types.SimpleNamespace(available=4 * 2**30)
-    monkeypatch.setattr(npy.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     assert npy.largest_now() == 2**30
     free.available = 2**20
     assert npy.largest_now() == 2**28, "small files are read whatever else is going on"

@@ -155,3 +155,15 @@ def test_what_a_private_job_prints_stays_out_of_its_record(tmp_path):
     error = ValueError("cannot clip 3.14159")
     assert "3.14159" in released_line(error, plain) and "3.14159" not in released_line(error, private)
     assert "stderr.txt" in released_line(error, private)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of children without a look at all processes")
+def test_what_a_worker_started_is_counted_without_a_look_at_all_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "process_iter", lambda *_: pytest.fail("looked at all"))
+    monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: pytest.fail("looked at all"))
+    inner = "import time; block = bytearray(150 * 2**20); time.sleep(60)"
+    middle = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    run = f"subprocess.run([sys.executable, '-c', {middle!r}])"
+    code = f"import subprocess, sys, threading; threading.Thread(target=lambda: {run}).start()"
+    ended = run_until_end(start(tmp_path, code, limits=JobLimits(timeout=60, memory=140 * 2**20)))
+    assert ended.status == "out-of-memory", "a grandchild that a thread started is of its family"

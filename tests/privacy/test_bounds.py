@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests import WHOLE
 from trustml.privacy import loss_grid
-from trustml.privacy.bounds import GRID, RENYI, epsilon_bounds
+from trustml.privacy.bound_kinds import GRID, RENYI
+from trustml.privacy.bounds import epsilon_bounds
 from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import MOST_POINTS, Steps, plan
 from trustml.privacy.loss_sums import epsilon_above, epsilon_below

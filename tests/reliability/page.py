@@ -41,7 +41,7 @@ Each of them can be run anywhere; they need a checkout, not an installed package
 
 def page() -> str:
     """The page's text."""
-    return "\n".join([_RULES, *_kills(), *_fuzz(), *_soak(), *_costs(), *_limits()])
+    return "\n".join([_RULES, *_kills(), *_fuzz(), *_soak(), *_indexed(), *_costs(), *_limits()])
 
 
 def _told(found: dict[str, Any]) -> list[str]:
@@ -133,10 +133,20 @@ def _bar(found: dict[str, Any]) -> str:
     )
 
 
+def _indexed() -> list[str]:
+    """What ``benchmarks/index.py`` wrote, where it was run to its end."""
+    return _written("index.md", "Many runs in one folder") if (FOLDER / "index.md").exists() else []
+
+
 def _costs() -> list[str]:
-    """What ``benchmarks/overhead.py`` wrote, below a title of this page."""
-    _, _, found = (FOLDER / "overhead.md").read_text().partition("\n\n")
-    return ["## What it costs", "", found]
+    """What ``benchmarks/overhead.py`` wrote."""
+    return _written("overhead.md", "What it costs")
+
+
+def _written(name: str, title: str) -> list[str]:
+    """What a benchmark wrote, below a title of this page."""
+    _, _, found = (FOLDER / name).read_text().partition("\n\n")
+    return [f"## {title}", "", found]
 
 
 def _limits() -> list[str]:

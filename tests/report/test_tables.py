@@ -13,7 +13,9 @@ from trustml.report.attacks.frames import audited_frame
 from trustml.report.attacks.tables import _print_audits
 from trustml.report.tables import _print_privacy, constant_lines, overview_frame, plain_rows
 
-MANIFEST = SimpleNamespace(scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]})
+MANIFEST = SimpleNamespace(
+    status="success", scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]}
+)
 
 
 def model(measure, *values, **cell):

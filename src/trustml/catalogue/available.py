@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trustml.attribution.sharing import Combine
 from trustml.catalogue.methods import METHODS
-from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
+from trustml.frameworks.implementation import CONTROL_LIBRARY, Availability, Implementation, NotAvailable
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
 from trustml.models.outcome import Outcome
@@ -15,7 +15,6 @@ from trustml.scenario import methods as m
 from trustml.scenario.baselines import Blur, Mean, Median
 from trustml.scenario.spec import BackendName
 
-CONTROL_LIBRARY = "control"
 _CONTROL = Implementation(
     library=CONTROL_LIBRARY, call="", library_function="standard normal numbers, drawn by the core"
 )

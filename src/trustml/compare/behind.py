@@ -16,13 +16,11 @@ import msgspec
 
 from trustml.compare.table import table_of
 from trustml.errors import RecordError
-from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
-from trustml.measures.notes import described
-from trustml.measures.privacy import ledger_digests, privacy_rows, privacy_statements
 from trustml.measures.row import Row
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement, Understated, understated_line
+from trustml.record.ledgers import ledger_digests
 from trustml.record.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def changed_ledgers(run: RunDirectory, statements: list[PrivacyStatement]) -> di
     stated = {statement.model: statement for statement in statements}
     return {
         model: digest
-        for model, digest in ledger_digests(Evidence(run)).items()
+        for model, digest in ledger_digests(run, run.manifest().jobs).items()
         if model not in stated or not _made_from(run, stated[model], digest)
     }
 
@@ -87,6 +85,9 @@ def _made_from(run: RunDirectory, statement: PrivacyStatement, digest: str) -> b
 @functools.lru_cache(maxsize=16)
 def _from_ledgers(path: Path, _: tuple[tuple[str, str], ...]) -> tuple[list[PrivacyStatement], list[Row]]:
     """Statements and rows from the ledgers as they are now; asked for again only when one has changed."""
+    from trustml.measures.evidence import Evidence
+    from trustml.measures.privacy import privacy_rows, privacy_statements
+
     evidence = Evidence(RunDirectory(path))
     try:
         statements = privacy_statements(evidence)
@@ -105,6 +106,8 @@ def _more(now: float | None, before: float | None) -> bool:
 def _with_row(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     """Put a row in the place of the one of its key, unless that says an epsilon at least as large."""
     import pandas as pd
+
+    from trustml.measures.notes import described
 
     same = (table.job == row.job) & (table.subject == row.subject) & (table.measure == row.measure)
     said = float(table[same].value.iloc[0]) if same.any() else math.nan

@@ -292,7 +292,7 @@ def _as_written(run: RunDirectory) -> pa.Table | None:
 
     from trustml.compare.behind import changed_ledgers
     from trustml.compare.table import holds_facts, recorded_statements
-    from trustml.data.tables import why_not_a_table
+    from trustml.data.parquet import why_not_a_table
 
     schema = _schema("measures")
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trustml.data.npy import DAMAGED
-from trustml.data.tables import require_text, why_not_a_table
+from trustml.data.parquet import require_text, why_not_a_table
 from trustml.errors import RecordError
 from trustml.measures.row import BUSY, COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
 from trustml.privacy.statement import PrivacyStatement
@@ -123,6 +123,7 @@ def _recorded(run: RunDirectory) -> tuple[pd.DataFrame, bool]:
     """Read the table as it was written, and whether it was with columns of facts."""
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     path = run.path / MEASURES
     try:
@@ -130,12 +131,15 @@ def _recorded(run: RunDirectory) -> tuple[pd.DataFrame, bool]:
         if problem := why_not_a_table(content):
             raise ValueError(problem)
         content.seek(0)
-        table = pd.read_parquet(content)
+        table = pq.ParquetFile(content).read(use_threads=False).to_pandas()
         require_text(table)
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
     except (pa.ArrowException, *DAMAGED) as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
+    # As table_of has them; of tables as short as this, rows of Arrow's texts take several times as long to be chosen.
+    texts = [name for name, kind in table.dtypes.items() if isinstance(kind, pd.StringDtype)]
+    table = table.astype(dict.fromkeys(texts, object))
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
     typed = set(COLUMNS) & set(table.columns) != set(FIRST_COLUMNS)

@@ -16,6 +16,7 @@ from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
 from trustml.data.gathering import gathered, refuse_beyond, require_finite
+from trustml.data.installed import BREAST_CANCER_COLUMNS, read_breast_cancer, read_digits
 from trustml.data.labelled_files import load_labelled_files
 from trustml.data.labels import encode, labels_of_table
 from trustml.data.modules import load_module
@@ -93,22 +94,17 @@ def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
 def _load(source: DataSource, task: Task) -> Dataset:
     match source:
         case Digits():
-            from sklearn.datasets import load_digits
-
-            digits = load_digits()
-            found = _split(digits.images[..., None] / 16.0, digits.target, source, task, where="digits")
+            images, target = read_digits()
+            found = _split(images[..., None] / 16.0, target, source, task, where="digits")
             return replace(found, preparation=_PUBLIC)
         case BreastCancer():
-            from sklearn.datasets import load_breast_cancer
-
-            cancer = load_breast_cancer()
+            values, target, names = read_breast_cancer()
             low, high = np.array(_BREAST_CANCER_LOW), np.array(_BREAST_CANCER_HIGH)
-            scaled = 2 * (cancer.data - low) / (high - low) - 1
-            names = tuple(str(name) for name in cancer.target_names)
-            found = _split(scaled, cancer.target, source, task, where="breast_cancer")
+            scaled = 2 * (values - low) / (high - low) - 1
+            found = _split(scaled, target, source, task, where="breast_cancer")
             if found.classes == 2:
                 found = replace(found, class_names=names)
-            columns = tuple(map(str, cancer.feature_names))
+            columns = BREAST_CANCER_COLUMNS
             return replace(found, feature_names=columns, feature_groups=tuple(range(len(columns))), preparation=_PUBLIC)
         case Idx():
             return _load_idx(source, task)

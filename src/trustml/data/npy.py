@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import psutil
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -38,6 +36,8 @@ def largest_now() -> int:
 
     What is read is held three times and more while it is made a table or numbers.
     """
+    import psutil
+
     return min(LARGEST_FILE, max(_ALWAYS, psutil.virtual_memory().available // 4))
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from trustml.data.files import read_npz
 from trustml.data.labels import as_numbers
 from trustml.data.npy import DAMAGED, largest_now
-from trustml.data.tables import content_of, first_line, require_file, why_not_a_table
+from trustml.data.parquet import why_not_a_table
+from trustml.data.tables import content_of, first_line, require_file
 from trustml.errors import DataError
 from trustml.scenario.sources import Series
 

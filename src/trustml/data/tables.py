@@ -17,7 +17,8 @@ import msgspec
 from trustml.data.arrow_folders import read_arrow_folder
 from trustml.data.encoding import refuse_all
 from trustml.data.json_records import records_of
-from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
+from trustml.data.npy import DAMAGED, in_words, largest_now
+from trustml.data.parquet import require_text, why_not_a_table
 from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
 from trustml.data.spelling import FaultError, decimal_mark
 from trustml.errors import DataError
@@ -366,33 +367,3 @@ def pd_index(names: Iterable[str]) -> pd.Index:
     import pandas as pd
 
     return pd.Index(list(names), dtype=object)
-
-
-def require_text(table: pd.DataFrame) -> None:
-    """Refuse text that is no UTF-8: Parquet's readers take any bytes for text until they are looked at.
-
-    Raises
-    ------
-    pyarrow.ArrowException
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    for number, kind in enumerate(table.dtypes):
-        if isinstance(kind, pd.StringDtype | pd.CategoricalDtype):
-            pa.array(table.iloc[:, number]).validate(full=True)
-
-
-def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_bytes: int = LARGEST_FILE) -> str:
-    """Tell by its footer why a Parquet file would take more memory than it may; empty where it would not.
-
-    A column that repeats one value takes next to nothing in the file, so rows and columns are counted too.
-    """
-    import pyarrow.parquet as pq
-
-    facts: Any = pq.ParquetFile(stream).metadata
-    size = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
-    size = max(size, 8 * facts.num_rows * facts.num_columns)
-    if not 0 <= facts.num_rows <= most_rows or size > most_bytes:
-        return f"{facts.num_rows} rows of {size} bytes are more than {most_rows} rows or {most_bytes} bytes"
-    return ""

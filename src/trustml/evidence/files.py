@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
-from trustml.data.tables import why_not_a_table
+from trustml.data.parquet import why_not_a_table
 from trustml.errors import RecordError, TrustmlError
 from trustml.evidence.bundle import (
     INDEX,

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+CONTROL_LIBRARY = "control"
+"""Whose random numbers are."""
+
 
 class Implementation(msgspec.Struct, frozen=True, kw_only=True):
     """A library does it.

@@ -82,6 +82,7 @@ class FinishedJobs:
         self._folder = index_file(self._root).with_suffix(".jobs")
         self._code = revision()
         self._made_on = [hardware(), self._code, version("trustml")]
+        self._data = run.head().data.fingerprint
 
     def take_over(self, job: Job, record: JobRecord) -> JobRecord | None:
         """Copy the files of the same job of another run, and give its record, which names that run; None where none is.
@@ -148,7 +149,7 @@ class FinishedJobs:
 
     def _inputs(self, job: Job) -> list[str]:
         """SHA-256 of the files that the job reads, of the data by their fingerprint."""
-        data = self._run.head().data.fingerprint
+        data = self._data
         if isinstance(job, TrainJob):
             plan = arrays_digest(self._run.arrays(job.plan).items())
             return [data, sha256(self._run.file(job.initial_weights)), plan]

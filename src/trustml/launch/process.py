@@ -82,7 +82,7 @@ def held_by(pid: int) -> tuple[int, float]:
     """Memory that a process and all that it started hold now, and processor seconds they used; 0 where it is gone."""
     try:
         leader = psutil.Process(pid)
-        family = [leader, *leader.children(recursive=True)]
+        family = [leader, *_started_by(leader)]
         ended = leader.cpu_times()
     except psutil.Error:
         return 0, 0.0
@@ -96,6 +96,27 @@ def held_by(pid: int) -> tuple[int, float]:
             continue
         used += times.user + times.system
     return total, used
+
+
+def _started_by(leader: psutil.Process) -> list[psutil.Process]:
+    """Processes that a process started, and those that they did, as far as each tells: looking at all takes long."""
+    found, asked = [], [leader.pid]
+    try:
+        while asked:
+            of = asked.pop()
+            for path in Path(f"/proc/{of}/task").iterdir():
+                with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+                    asked += (started := [int(one) for one in (path / "children").read_bytes().split()])
+                    found += started
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    if not found and not Path(f"/proc/{leader.pid}/task/{leader.pid}/children").exists():  # no Linux, or an old one
+        return leader.children(recursive=True)
+    members = []
+    for pid in found:
+        with suppress(psutil.Error):
+            members.append(psutil.Process(pid))
+    return members
 
 
 class WorkerProcess(Protocol):

@@ -35,6 +35,8 @@ Event: TypeAlias = dict[str, Any]
 Listener: TypeAlias = Callable[[Event], None]
 
 _LOOK_SECONDS = 0.05
+_SAVE_SHARE = 0.2
+"""Of the time, for writing the manifest; of few jobs that is over before anybody looks again."""
 _OUTPUTS = (
     "weights.safetensors",
     "predictions.npz",
@@ -77,6 +79,8 @@ class JobScheduler:
         self._compiled = Path()
         self._finished = FinishedJobs(run) if reuse else None
         self._changed = True
+        self._unsaved, self._save_after = False, 0.0
+        self._after_save: list[Callable[[], None]] = []
         self._warm = WarmWorkers()
         self._forked = self._to_fork()
 
@@ -115,6 +119,7 @@ class JobScheduler:
                     self._changed = False
                     waiting = self._start_ready(waiting)
                 self._look()
+                self._save_if_due()
                 if not self._changed:  # else others can be started now, or nothing is left
                     time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
@@ -132,7 +137,7 @@ class JobScheduler:
     def _start_ready(self, waiting: list[str]) -> list[str]:
         """Start what can be; what waits for an import keeps its place among the jobs that run at once."""
         left, importing = [], 0
-        for name in waiting:
+        for number, name in enumerate(waiting):
             job = self._jobs[name]
             needs = [self._records[need] for need in job_needs(job)]
             failed = [record for record in needs if record.status not in ("ok", "pending", "running")]
@@ -146,6 +151,8 @@ class JobScheduler:
                     left.append(name)
             else:
                 left.append(name)
+            if len(self._running) + importing >= job.execution.parallel_jobs:  # of thousands that wait none can start
+                return [*left, *waiting[number + 1 :]]
         return left
 
     def _start(self, name: str) -> bool:
@@ -213,11 +220,15 @@ class JobScheduler:
 
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
+        # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
+        self._after_save.append(lambda: self._settle(name, ended))
+
+    def _settle(self, name: str, ended: Ended) -> None:
+        """Do what follows from an end that is on disk: what was told to have ended well is never run again."""
         job = self._jobs[name]
         if self._finished is not None and ended.status == "ok":
             self._finished.offer(job, self._records[name])
         if ended.status == "ok" and isinstance(job, TrainJob):
-            # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
             self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
         self._tell_end(name, ended)
 
@@ -286,13 +297,22 @@ class JobScheduler:
 
     def _update(self, record: JobRecord) -> None:
         self._records[record.id] = record
-        self._changed = True
-        self._save(status="running")
+        self._changed = self._unsaved = True
+
+    def _save_if_due(self) -> None:
+        """Write what has changed, but for a part of the time at most: of thousands of jobs the manifest is long."""
+        if self._unsaved and time.monotonic() >= self._save_after:
+            self._save(status="running")
 
     def _save(self, *, status: RunStatus) -> None:
+        began = time.monotonic()
         jobs: tuple[JobRecord, ...] = tuple(self._records.values())
         self._manifest = replace(self._manifest, status=status, jobs=jobs)
         self._run.write_manifest(self._manifest)
+        now = time.monotonic()
+        self._unsaved, self._save_after = False, now + (now - began) / _SAVE_SHARE
+        while self._after_save:
+            self._after_save.pop(0)()
 
     def _finish(self, status: RunStatus) -> Manifest:
         self._manifest = replace(self._manifest, ended=now())

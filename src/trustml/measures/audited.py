@@ -19,7 +19,7 @@ from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, Row
 from trustml.plan.job import CanaryJob, GameJob
 from trustml.privacy.accounting import Epsilon, epsilon_of, gaussian_epsilon
-from trustml.privacy.bounds import CLOSED_FORM
+from trustml.privacy.bound_kinds import CLOSED_FORM
 from trustml.privacy.ledger import ADD_OR_REMOVE, Charge, read_ledger
 from trustml.record.schema import JobRecord
 

@@ -20,7 +20,7 @@ from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Comparison, PrivacyStatement, contributed
 from trustml.record.choices import composed_runs
-from trustml.record.files import sha256
+from trustml.record.ledgers import ledger_digests
 from trustml.record.schema import JobRecord
 from trustml.record.starts import earlier_charges, once, unpaid_rows, worst
 from trustml.scenario.regimes import PrivateRegime, Regime
@@ -35,12 +35,6 @@ def releases(charges: Sequence[Charge]) -> str:
     return "all ledgers" if first.unit == "example" else f"user-level ledgers, partition {first.users[:12]}"
 
 
-def ledger_digests(evidence: Evidence) -> dict[str, str]:
-    """SHA-256 of the ledger of each private model that was charged for."""
-    paths = {record.id: evidence.run.job_folder(record.id) / "ledger.jsonl" for record, _ in _private(evidence)}
-    return {model: sha256(path) for model, path in paths.items() if path.is_file() and path.stat().st_size}
-
-
 def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
     """Give the statement of each private model that was charged for and whose ledger can be read."""
     ledgers = []
@@ -48,7 +42,7 @@ def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
         charges = _charges(evidence, record)
         if isinstance(charges, list) and charges:
             ledgers.append((job, charges))
-    digests = ledger_digests(evidence)
+    digests = ledger_digests(evidence.run, evidence.manifest.jobs)
     found = statements_of(evidence, ledgers)
     return [msgspec.structs.replace(one, ledger=digests.get(one.model, "")) for one in found]
 

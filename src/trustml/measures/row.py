@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -188,9 +188,14 @@ FIRST_COLUMNS = COLUMNS[: COLUMNS.index("kind")]
 
 
 @functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Row)
+
+
+@functools.cache
 def column_kind(name: str) -> Literal["text", "whole number", "number", "facts"]:
     """What a column of the table holds, by the type of the field."""
-    hint = get_type_hints(Row)[name]
+    hint = _hints()[name]
     if get_origin(hint) is dict:
         return "facts"
     if float in get_args(hint):

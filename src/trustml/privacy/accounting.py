@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, BoundKind, epsilon_bounds, epsilon_upper
+from trustml.privacy.bound_kinds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, BoundKind
+from trustml.privacy.bounds import epsilon_bounds, epsilon_upper
 from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, replaces, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, NeighboringRelation
 from trustml.privacy.renyi import renyi_epsilon

@@ -13,8 +13,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
+from trustml.privacy.bound_kinds import CLOSED_FORM, GRID, NOTHING, PARTICIPATION, RENYI, BoundKind
 from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import Grid, Steps, plan
 from trustml.privacy.loss_sums import epsilon_above, epsilon_below
@@ -24,18 +24,6 @@ from trustml.privacy.renyi import renyi_epsilon
 
 SMALLEST_DELTA = 1e-12
 """Below it no grid counts as an upper bound: Renyi DP and closed forms alone."""
-BoundKind: TypeAlias = Literal[
-    "closed form of the Gaussian mechanism",
-    "closed form over the number of batches an example is in",
-    "PLD on a grid, every truncation and rounding charged",
-    "RDP",
-    "nothing was released",
-]
-CLOSED_FORM: BoundKind = "closed form of the Gaussian mechanism"
-PARTICIPATION: BoundKind = "closed form over the number of batches an example is in"
-GRID: BoundKind = "PLD on a grid, every truncation and rounding charged"
-RENYI: BoundKind = "RDP"
-NOTHING: BoundKind = "nothing was released"
 
 _MOST_MECHANISMS = 64
 _ROOT = 4e-12  # how exactly the closed form's equation is solved

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trustml.privacy.accounting import gaussian_epsilon, package_version, without_replacement
-from trustml.privacy.bounds import CLOSED_FORM
+from trustml.privacy.bound_kinds import CLOSED_FORM
 from trustml.privacy.events import NoiseEvent, mechanisms_of
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, NeighboringRelation
 from trustml.privacy.tails import epsilon_with_tails, total_variation

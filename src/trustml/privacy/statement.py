@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from trustml.privacy.bounds import BoundKind
+from trustml.privacy.bound_kinds import BoundKind
 from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
 
 _NAMED = 8

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from trustml.attacks.roc import Roc
 from trustml.errors import RecordError
 from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 from trustml.record.store import CURVES, RunDirectory
+
+if TYPE_CHECKING:
+    from trustml.attacks.roc import Roc
 
 
 class RocCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +55,8 @@ class RocCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def roc(self) -> Roc:
         """The curve; raises UsageError if these are the counts of none."""
+        from trustml.attacks.roc import Roc
+
         once, both = (
             Roc(false_positives=false, true_positives=true) if false or true else None
             for false, true in (

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import RecordError, UsageError
+from trustml.frameworks.implementation import CONTROL_LIBRARY
 from trustml.plan.job import VARIANTS, ExplainJob, explain_id
 from trustml.record.array_names import array_name
 from trustml.record.schema import JobRecord, Manifest, MethodRecord

@@ -6,17 +6,17 @@ import os
 import platform
 import socket
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import psutil
 
 MAIN_PACKAGES = ("trustml", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "msgspec", "dp-accounting")
 
 
 def package_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Installed versions, without importing; packages that are not there are left out."""
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -53,7 +53,7 @@ def this_node() -> NodeRecord:
     return NodeRecord(
         name=socket.gethostname(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
-        memory=psutil.virtual_memory().total,
+        memory=_memory(),
         processor=_processor(),
         load=round(os.getloadavg()[0], 2),
     )
@@ -70,7 +70,7 @@ def hardware() -> dict[str, str]:
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": str(os.cpu_count() or 0),
-        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "memory_gib": f"{_memory() / 2**30:.1f}",
         "system": f"{platform.system()} {platform.release()}",
     }
 
@@ -101,6 +101,12 @@ def _git(folder: Path, *arguments: str) -> str:
         ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
+
+
+def _memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 from rich.console import Console
 
 from trustml.compare.run_differences import RunDifference
@@ -29,6 +30,7 @@ _NOT_READ = (
     "this run was recorded before its table had columns for units of privacy and pairs, and not all of its notes could "
     "be read: some are empty here. Where private/ is at hand, take measures.parquet away (keep it) and resume the run"
 )
+_OVERVIEW = ("regime", "backend", "measure", "value", "low", "high", "privacy_unit", "job")
 _UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 
 
@@ -106,7 +108,8 @@ def print_differences(out: Console, manifests: Sequence[Manifest], differences: 
     if len(manifests) < 2:
         return
     if not differences:
-        out.print("asked the same, of the same data, with the same versions on the same machine\n", soft_wrap=True)
+        out.print("asked the same, of the same data, with the same versions on the same machine", soft_wrap=True)
+        out.print()
         return
     table = titled_table("in what the runs differ", "part", "field", *(manifest.run for manifest in manifests))
     for one in differences:
@@ -185,25 +188,33 @@ def _columns(table: pd.DataFrame) -> list[_Column]:
 
 def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str | Cell]]:
     """A regime in a framework, one row each; one without the leading measure was not run."""
-    rows: list[list[str | Cell]] = []
     columns = _columns(table)
-    regimes = list(dict.fromkeys(table[table.measure == columns[0].measure].regime))
-    order = list(regimes_of(manifest))
-    for regime in sorted(regimes, key=[*order, *regimes].index):
-        for backend in manifest.scenario["backends"]:
-            cell = table[(table.regime == regime) & (table.backend == backend)]
-            if not cell.empty:
-                rows.append([regime, backend, *_overview_cells(manifest, table, cell, columns)])
-    return rows
-
-
-def _overview_cells(manifest: Manifest, table: pd.DataFrame, cell: pd.DataFrame, columns: list[_Column]) -> list[Cell]:
-    if cell[cell.measure == columns[0].measure].value.isna().all():
+    regimes = table.regime[table.measure == columns[0].measure]
+    order = {name: at for at, name in enumerate(dict.fromkeys([*regimes_of(manifest), *regimes]))}
+    cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    shown = table[table.measure.isin([column.measure for column in columns])]
+    for row in shown[list(_OVERVIEW)].itertuples(index=False):
+        cells.setdefault((str(row.regime), str(row.backend)), {}).setdefault(str(row.measure), []).append(row)
+    waited_for: set[str] = set()
+    if manifest.status == "running":
         waited_for = {record.id for record in manifest.jobs if record.status in ("pending", "running")}
-        word = "not yet" if manifest.status == "running" and set(cell.job) & waited_for else "not run"
-        return [Cell(word), *[Cell("")] * (len(columns) - 1)]
     several = table[(table.measure == "epsilon") & table.value.notna()].privacy_unit.nunique() > 1
-    return [_overview_cell(cell, column, several_units=several) for column in columns]
+    return [
+        [regime, backend, *_overview_cells(cells[regime, backend], columns, waited_for, several_units=several)]
+        for regime in sorted(set(regimes), key=order.__getitem__)
+        for backend in manifest.scenario["backends"]
+        if (regime, backend) in cells
+    ]
+
+
+def _overview_cells(
+    cell: dict[str, list[Any]], columns: list[_Column], waited_for: set[str], *, several_units: bool
+) -> list[Cell]:
+    known = {measure: [row for row in rows if not math.isnan(row.value)] for measure, rows in cell.items()}
+    if not known.get(columns[0].measure):
+        jobs = {row.job for rows in cell.values() for row in rows}
+        return [Cell("not yet" if jobs & waited_for else "not run"), *[Cell("")] * (len(columns) - 1)]
+    return [_overview_cell(known.get(one.measure, []), one, several_units=several_units) for one in columns]
 
 
 def _is_read(table: pd.DataFrame) -> bool:
@@ -213,32 +224,38 @@ def _is_read(table: pd.DataFrame) -> bool:
     return not (epsilons | pairs).any()
 
 
-def _overview_cell(cell: pd.DataFrame, column: _Column, *, several_units: bool) -> Cell:
-    measure, rows = MEASURES[column.measure], cell[cell.measure == column.measure].dropna(subset="value")
+def _overview_cell(rows: list[Any], column: _Column, *, several_units: bool) -> Cell:
+    measure = MEASURES[column.measure]
     if column.measure == "epsilon":
         return _epsilon(rows, several_units=several_units)
-    if rows.empty:
+    if not rows:
         return Cell("")
+    values = [row.value for row in rows]
     if not column.spread:
-        value = float(rows.value.mean() if measure.spread == "interval" else rows.value.median())
+        value = float(np.mean(values) if measure.spread == "interval" else np.median(values))
         return Cell(measure.text(value), value)
     if measure.spread == "quartiles":
-        low, high, seeds = rows.low.median(), rows.high.median(), ""
+        low, high, seeds = _median([row.low for row in rows]), _median([row.high for row in rows]), ""
     elif len(rows) == 1:
-        low, high, seeds = rows.low.iloc[0], rows.high.iloc[0], ""
+        low, high, seeds = rows[0].low, rows[0].high, ""
     else:
-        low, high, seeds = rows.value.min(), rows.value.max(), f" ({len(rows)} seeds)"
+        low, high, seeds = min(values), max(values), f" ({len(rows)} seeds)"
     return Cell(f"{measure.text(low)}-{measure.text(high)}{seeds}", float(low))
 
 
-def _epsilon(rows: pd.DataFrame, *, several_units: bool) -> Cell:
+def _epsilon(rows: list[Any], *, several_units: bool) -> Cell:
     """Epsilon of one model; a guarantee for users says so, as it is no other number of the same kind."""
-    if rows.empty:
+    if not rows:
         return Cell("none", math.inf)
-    value, unit = float(rows.value.median()), rows.privacy_unit.iloc[0]
+    value, unit = float(np.median([row.value for row in rows])), rows[0].privacy_unit
     text = MEASURES["epsilon"].text(value)
     ranked = not (several_units and unit == "user")
     return Cell(f"{text}{_UNITS[unit]}", value if ranked else math.nan)
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
 
 
 def performance_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:

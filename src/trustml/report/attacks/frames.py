@@ -23,20 +23,9 @@ def membership_frame(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Columns ``model``, ``backend``, ``regime``, ``seed``, ``attack``, ``auc``, ``low``, ``high`` and ``note``.
     """
-    rows = table[(table.measure == "membership_auc") & table.value.notna() & (table.seed >= 0)]
-    return pd.DataFrame(
-        {
-            "model": rows.job,
-            "backend": rows.backend,
-            "regime": rows.regime,
-            "seed": rows.seed,
-            "attack": rows.method,
-            "auc": rows.value,
-            "low": rows.low,
-            "high": rows.high,
-            "note": rows.note,
-        }
-    )
+    asked = (table.measure == "membership_auc") & table.value.notna() & (table.seed >= 0)
+    columns = ["job", "backend", "regime", "seed", "method", "value", "low", "high", "note"]
+    return table.loc[asked, columns].rename(columns={"job": "model", "method": "attack", "value": "auc"})
 
 
 def strongest_frame(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,8 +35,10 @@ def strongest_frame(table: pd.DataFrame) -> pd.DataFrame:
         return one
     grouped = one.groupby(["regime", "attack"], sort=False).auc
     found = grouped.agg(models="count", auc_median="median", auc_least="min", auc_most="max").reset_index()
-    pooled = table[(table.measure == "membership_tpr_at_1_percent_fpr") & (table.seed < 0)]
-    pooled = pooled[["regime", "method", "value", "low", "high", "note"]].drop_duplicates(["regime", "method"])
+    asked = (table.measure == "membership_tpr_at_1_percent_fpr") & (table.seed < 0)
+    pooled = table.loc[asked, ["regime", "method", "value", "low", "high", "note"]].drop_duplicates(
+        ["regime", "method"]
+    )
     pooled.columns = pd.Index(["regime", "attack", "tpr_at_1_percent_fpr", "tpr_low", "tpr_high", "tpr_note"])
     return found.merge(pooled, on=["regime", "attack"], how="left")
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from trustml.measures.entry import Measure
 from trustml.measures.measure import MEASURES, shown_in
 from trustml.privacy.statement import at_least, at_most
-from trustml.report.attacks.frames import audited_frame, membership_frame, remembered_frame, strongest_frame
+from trustml.report.attacks.frames import audited_frame, remembered_frame, strongest_frame
 from trustml.report.documents import Cell, titled_table
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ REMEMBERED = (
 
 def print_attacks(out: Console, table: pd.DataFrame) -> None:
     """Print membership inference by regime and attack, then every audit beside its claim; nothing where none was."""
-    models = membership_frame(table)
+    models = membership_cells(table)
     if not models.empty:
-        _print_membership(out, table)
+        _print_membership(out, models)
     audits = audited_frame(table)
     if not audits.empty:
         _print_audits(out, audits)
@@ -46,7 +46,7 @@ def membership_cells(table: pd.DataFrame) -> pd.DataFrame:
     """What attacks on membership came to by regime and attack, in cells ready to be shown and to be sorted."""
     import pandas as pd
 
-    risky = table[(table.measure == "membership_auc_at_least") & (table.value > 0.5)]
+    risky = table.loc[(table.measure == "membership_auc_at_least") & (table.value > 0.5), ["regime", "method", "job"]]
     flagged = risky.groupby(["regime", "method"]).job.nunique()
     found = []
     for row in strongest_frame(table).to_dict("records"):
@@ -120,9 +120,9 @@ def audit_cells(audits: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _print_membership(out: Console, table: pd.DataFrame) -> None:
+def _print_membership(out: Console, models: pd.DataFrame) -> None:
     title = "membership inference: AUC over the models, and how many are shown to be at risk"
-    _print_cells(out, membership_cells(table), title=title)
+    _print_cells(out, models, title=title)
     out.print(
         "at risk: a lower bound of the AUC, corrected for all attacks on the model, is above 0.5; 0.5 is guessing",
         soft_wrap=True,

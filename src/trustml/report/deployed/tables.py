@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from trustml.measures.deployed import MOST_APART
 from trustml.report.deployed.frames import deployed_frames
 from trustml.report.documents import titled_table
 
@@ -43,6 +42,8 @@ def failure_of(exported: ExportRecord, rows: pd.DataFrame) -> str:
 
     A rounded file may differ: by how much is for whoever deploys it to judge.
     """
+    from trustml.measures.deployed import MOST_APART
+
     if not exported.statement_kept:
         return f"{exported.name}: the privacy statement in it is not the one that was put in"
     gap = float(rows.set_index("measure").value["deployed_logit_difference"])

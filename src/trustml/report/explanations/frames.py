@@ -13,8 +13,8 @@ from rich.text import Text
 
 from trustml.attribution.sharing import Combine, feature_values
 from trustml.attribution.similarity import spearman
-from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
+from trustml.frameworks.implementation import CONTROL_LIBRARY
 from trustml.models.answers import answers, in_unit, label_words, probabilities
 from trustml.models.tasks import Binary, Quantity, Regression, Task, explained_task, facts_of
 from trustml.models.tasks import Classes as TaskClasses

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attribution.sharing import Combine
-from trustml.catalogue.available import CONTROL_LIBRARY, combine_of
+from trustml.catalogue.available import combine_of
 from trustml.errors import UsageError
+from trustml.frameworks.implementation import CONTROL_LIBRARY
 from trustml.plan.job import ExplainJob
 from trustml.record.explained import explained_model, methods_done, variants_of
 from trustml.record.schema import JobRecord, MethodRecord

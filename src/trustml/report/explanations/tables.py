@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
-from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.compare.table import fact_of, rows_of
+from trustml.frameworks.implementation import CONTROL_LIBRARY
 from trustml.measures.measure import MEASURES, shown_in
 from trustml.measures.notes import note_of
 from trustml.measures.row import PairKind, Verdict

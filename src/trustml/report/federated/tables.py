@@ -10,7 +10,6 @@ from rich.console import Console
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.record.schema import Manifest
 from trustml.report.documents import titled_table
-from trustml.report.federated.frames import applicable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +20,8 @@ def print_federated(out: Console, manifest: Manifest, table: pd.DataFrame) -> No
     regimes = [partition.regime for partition in manifest.partitions]
     if not regimes:
         return
+    from trustml.report.federated.frames import applicable
+
     measures = applicable(shown_in("federated"), table)
     heads = [f">{one.head}" for one in measures.values()]
     shown = titled_table("federated training, by client and by round", "regime", "framework", *heads)
