@@ -1,7 +1,8 @@
 """Networks exported and asked again, in a backend's environment: ``exported_cases.py BACKEND OUTPUT.json NAME...``.
 
 For each network and target the largest difference of logits over the largest logit (at least 1), that of gradients
-over the largest gradient, and whether the statement came back; or why there is no such file.
+over the largest gradient, how many predictions differ, and whether the statement came back; or why there is no such
+file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from trustml.models.exported import ADDED_VARIABLE
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
 ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
 STATEMENT = '{"run": "of a test"}'
+STALE = "a statement of yesterday"
 FAULTY = ("small_cnn", "mlp", "residual")
 """Networks of which files are made with faults, and rounded."""
 
@@ -56,7 +58,7 @@ def planted(weights, fault):
 
 
 def main(backend: str, output: str, names: list[str]) -> None:
-    """Ask for every target of a backend; in the long form also for files of a network with a planted fault."""
+    """Ask for every target of a backend; in the long form also for files with a planted fault, and rounded ones."""
     exporting = importlib.import_module(f"trustml.backends.{backend}.exporting")
     found = {}
     for name in names:
@@ -65,7 +67,7 @@ def main(backend: str, output: str, names: list[str]) -> None:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
-            for fault in FAULTS if WHOLE and name in FAULTY else ():
+            for fault in (*FAULTS, STALE) if WHOLE and name in FAULTY else ():
                 with tempfile.TemporaryDirectory() as folder:
                     case = f"fault: {fault}.{name}.{target}"
                     found[case] = _tried(backend, exporting, name, target, Path(folder), fault=fault)
@@ -89,7 +91,8 @@ def added(target: str) -> bool:
 
 def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     model = make_model(name)
-    wrong = replace(model, weights=planted(model.weights, fault)) if fault else model
+    wrong = replace(model, weights=planted(model.weights, fault)) if fault in FAULTS else model
+    statement = '{"run": "of yesterday"}' if fault == STALE else STATEMENT
     calibration = None
     if quantised == "int8":
         calibration = make_inputs(np.random.default_rng(4).uniform(size=(64, 8, 8, 1)).astype(np.float32), name)
@@ -98,7 +101,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     network = load_backend(backend).network(model)
     try:
         exporting.EXPORTERS[target](
-            FileRequest(model=wrong, path=path, statement=STATEMENT, quantised=quantised, calibration=calibration)
+            FileRequest(model=wrong, path=path, statement=statement, quantised=quantised, calibration=calibration)
         )
         opened = exporting.OPENERS[target](path)
         logits, own = opened.logits(inputs), network.logits(inputs)
@@ -108,7 +111,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
         return {"failed": f"{type(error).__name__}: {str(error)[:400]}"}
     columns = own.argmax(axis=1).astype(np.int64)
     result = {"statement": opened.statement == STATEMENT, "logits": _apart(logits, own, least=1.0)}
-    result["rounded"] = bool(opened.rounded)
+    result["rounded"], result["differ"] = bool(opened.rounded), int((logits.argmax(axis=1) != columns).sum())
     try:
         result["gradients"] = _apart(opened.input_gradients(inputs, columns), network.input_gradients(inputs, columns))
     except NotImplementedError:

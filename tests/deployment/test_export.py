@@ -347,8 +347,10 @@ def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         hold_against(tmp_path / "absent.pt2", run, MODEL)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match=r"no exported model by its name; name one of \.pt2, .*, or the folder of a"):
-        hold_against(tmp_path / "folder", run, MODEL)
+    (tmp_path / "model.bin").write_bytes(b"PK\x03\x04")
+    for name in ("folder", "model.bin"):
+        with pytest.raises(UsageError, match=r"no exported model by its name; name one of \.pt2, .*, or the folder"):
+            hold_against(tmp_path / name, run, MODEL)
     (tmp_path / "folder" / "saved_model.pb").touch()
     (tmp_path / "folder" / "link").symlink_to("/etc/hostname")
     with pytest.raises(UsageError, match="holds what is no plain file"):

@@ -199,9 +199,13 @@ def _held_against(target: str, run: RunDirectory, job: str) -> HeldAgainst:
     from trustml.deployment.against import hold_against
     from trustml.errors import UsageError
     from trustml.frameworks.table import file_backend, names_module
+    from trustml.models.deployed_files import ENDINGS
 
     if names_module(target) or not file_backend(target):
-        raise UsageError(f"{target}: is no exported file, and only such are held against the model of a run with --of")
+        raise UsageError(
+            f"{target}: is no exported file by its name, and --of holds only such against the model of a run; name one "
+            f"of {', '.join(ENDINGS)}, or the folder of a SavedModel or of TensorFlow.js"
+        )
     return hold_against(Path(target), run, job, tell=lambda line: click.echo(line, err=True))
 
 

@@ -57,8 +57,8 @@ def hold_against(
     EnvironmentMissingError
         If what opens it is not installed.
     """
-    refuse_deployed_file(path)
     target = _target_of(path)
+    refuse_deployed_file(path)
     wanted = TARGETS[target]
     environment = environment_of(wanted)
     manifest = run.manifest()
