@@ -480,6 +480,8 @@ def test_folders_and_files_of_libraries_are_told_their_two_lines(tmp_path, capsy
         ("program.zip", stream.getvalue(), ".pt2"),
         ("lite.bin", b"\x1c\0\0\0TFL3" + bytes(8), ".tflite"),
         ("program.bin", b"\x1c\0\0\0ET12" + bytes(8), ".pte"),
+        ("graph.ONNX", b"\x08\x0a", ".onnx"),
+        ("graph.bin", b"\x08\x0a", ".pt2 or .onnx or .stablehlo or .keras or .tflite or .pte, if it is such"),
     ]:
         (tmp_path / name).write_bytes(content)
         assert _main(["audit", str(tmp_path / name)]) == 2

@@ -18,7 +18,7 @@ from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of, table_of
-from trustml.deployment import export
+from trustml.deployment import against, export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
@@ -309,9 +309,11 @@ def test_files_are_told_from_modules(tmp_path):
 
 
 @pytest.mark.torch
-def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported):
+def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported, tmp_path):
     (record,) = read_exports(exported.directory)
-    path, before = exported.path / EXPORTS / record.name / record.file, sorted(exported.path.rglob("*"))
+    path, before = tmp_path / "model [1].pt2", sorted(exported.path.rglob("*"))
+    shutil.copyfile(exported.path / EXPORTS / record.name / record.file, path)
+    path.with_name(f"{path.name}.other").symlink_to("/etc/hostname")  # is none of its parts
     same = check_deployed(hold_against(path, exported.directory, MODEL))
     assert [finding.severity for finding in same] == ["pass", "pass", "pass"]
     other = check_deployed(hold_against(path, exported.directory, "train.torch.Plain.s0"))
@@ -340,6 +342,20 @@ def statement_of_model(run, **fields) -> ExportedStatement:
         run=run.id, model=MODEL, weights="", task=DEFAULT_TASK, input_shape=data.input_shape, layout="channels last",
         preparation=data.preparation, class_names=data.class_names, feature_names=(), **fields,
     )  # fmt: skip
+
+
+def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, monkeypatch):
+    def refused(folder, module, environment, *, offline):
+        (copied,) = (folder / "given").iterdir()
+        raise UsageError(f"{copied}: is no readable ONNX file; name another")
+
+    run = copy_of("frameworks", tmp_path).directory
+    path = tmp_path / "of_a_phone.onnx"
+    path.write_bytes(b"\x08\x0a")
+    monkeypatch.setattr(against, "run_in", refused)
+    monkeypatch.setattr(against, "environment_of", lambda wanted: None)
+    with pytest.raises(UsageError, match=rf"^{path}: is no readable ONNX file"):
+        hold_against(path, run, MODEL)
 
 
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):

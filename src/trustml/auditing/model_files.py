@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from trustml.errors import UsageError
-from trustml.models.deployed_files import kind_by_content
+from trustml.models.deployed_files import ENDINGS, kind_by_content
 from trustml.models.keras_files import CONFIG, METADATA, kind_of
 from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import BUNDLE_INDEX
@@ -29,10 +29,11 @@ _IN_ZIP = (
     (METADATA, "a Keras model under another name", "rename it to end in .keras"),
 )
 _ENDINGS = {
-    ".onnx": "an ONNX model",
-    ".pb": "a TensorFlow graph (graphs can read and write files)",
-    ".py": "a Python module",
+    ".onnx": ("an ONNX model", _NAMED.format(".onnx")),
+    ".pb": ("a TensorFlow graph (graphs can read and write files)", _TRUSTED),
+    ".py": ("a Python module", _TRUSTED),
 }
+_UNKNOWN = f"{_NAMED.format(' or '.join(ENDINGS))}, if it is such a model; else {_TRUSTED}"
 _READ_NAMES = 10_000
 
 
@@ -97,7 +98,7 @@ def _kind_of_file(path: Path) -> tuple[str, str]:
         return f"a {kind} model", _NAMED.format(ending)
     kind = kind_of(begin)
     if kind == kind_of(b"\x01"):
-        kind = _ENDINGS.get(path.suffix.lower(), kind)
+        return _ENDINGS.get(path.suffix.lower(), (kind, _UNKNOWN))
     return kind, _TRUSTED
 
 

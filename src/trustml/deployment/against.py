@@ -29,6 +29,8 @@ from trustml.record.schema import task_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 
 _DRAWN = 512
+_GIVEN = "given"
+"""Folder of the copy, whose name may be any."""
 _MOST_BYTES = 4 << 30
 Labelled: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
@@ -67,7 +69,7 @@ def hold_against(
     request = ExportRequest(
         backend=wanted.backend,
         target=target,
-        file=wanted.file,
+        file=f"{_GIVEN}/{path.name or wanted.file}",
         architecture=job.model,
         input_shape=job.input_shape,
         task=task_of(manifest),
@@ -76,14 +78,17 @@ def hold_against(
     with tempfile.TemporaryDirectory(prefix="trustml-against-") as place:
         folder = Path(place)
         shutil.copyfile(weights, folder / "weights.safetensors")
-        _copy(path, folder / wanted.file)
+        _copy(path, folder / request.file)
         write_atomic(folder / "request.json", msgspec.json.encode(request))
         asked = questions_of(run)
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
         tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
-        run_in(folder, "trustml.worker.deployed", environment, offline=True)
+        try:
+            run_in(folder, "trustml.worker.deployed", environment, offline=True)
+        except UsageError as error:  # said of the copy
+            raise UsageError(str(error).replace(str(folder / request.file), str(path))) from None
         found = read_arrays(folder / "answers.npz")
         inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
         if inside is not None and is_rounded_as_said(inside, wanted, rounded=rounded):
@@ -155,6 +160,7 @@ def _copy(path: Path, goal: Path) -> None:
         raise UsageError(f"{path}: is or holds what is no plain file, such as a link; name a file or folder without")
     if sum(one.lstat().st_size for one in parts) > _MOST_BYTES:
         raise UsageError(f"{path}: is larger than {_MOST_BYTES >> 30} GiB; name another")
+    goal.parent.mkdir()
     if whole:
         shutil.copytree(path, goal, symlinks=True)
         return
