@@ -22,7 +22,7 @@ from trustml.deployment import against, export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
-from trustml.errors import UsageError
+from trustml.errors import TrustmlError, UsageError
 from trustml.evidence.exports import export_checks
 from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
@@ -345,7 +345,7 @@ def statement_of_model(run, **fields) -> ExportedStatement:
 
 
 def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, monkeypatch):
-    def refused(folder, module, environment, *, offline):
+    def refused(folder, module, environment, *, offline, what):
         (copied,) = (folder / "given").iterdir()
         raise UsageError(f"{copied}: is no readable ONNX file; name another")
 
@@ -355,6 +355,12 @@ def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, 
     monkeypatch.setattr(against, "run_in", refused)
     monkeypatch.setattr(against, "environment_of", lambda wanted: None)
     with pytest.raises(UsageError, match=rf"^{path}: is no readable ONNX file"):
+        hold_against(path, run, MODEL)
+    monkeypatch.setattr(export, "run_module", lambda *arguments, **settings: "was ended by SIGILL")
+    monkeypatch.setattr(against, "run_in", export.run_in)
+    with pytest.raises(
+        TrustmlError, match=f"^{path}: may be damaged, .* onnxruntime was ended by SIGILL"
+    ):
         hold_against(path, run, MODEL)
 
 

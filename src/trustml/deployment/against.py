@@ -86,7 +86,8 @@ def hold_against(
         write_atomic(folder / "versions.json", b"{}")
         tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
         try:
-            run_in(folder, "trustml.worker.deployed", environment, offline=True)
+            what = f"{path}: may be damaged, name another; its process in {wanted.runtime}"
+            run_in(folder, "trustml.worker.deployed", environment, offline=True, what=what)
         except UsageError as error:  # said of the copy
             raise UsageError(str(error).replace(str(folder / request.file), str(path))) from None
         found = read_arrays(folder / "answers.npz")

@@ -269,14 +269,16 @@ def _members(run: RunDirectory, manifest: Manifest, job: TrainJob) -> dict[str, 
     return {MEMBERS: np.asarray(run.mapped(PRIVATE_DATA, names=["train_inputs"])["train_inputs"])}
 
 
-def run_in(folder: Path, module: str, environment: Environment, *, offline: bool = False) -> None:
-    """Run one of our modules on a folder; its problem is raised."""
+def run_in(
+    folder: Path, module: str, environment: Environment, *, offline: bool = False, what: str = "export: its process"
+) -> None:
+    """Run one of our modules on a folder; its problem is raised, one of the process itself as that of `what`."""
     problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT, offline=offline)
     said = folder / "problem.txt"
     if said.is_file():
         raise UsageError(said.read_text(encoding="utf-8", errors="replace"))
     if problem:
-        raise TrustmlError(f"export: {problem}")
+        raise TrustmlError(f"{what} {problem}")
 
 
 def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:
