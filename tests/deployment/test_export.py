@@ -358,9 +358,7 @@ def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, 
         hold_against(path, run, MODEL)
     monkeypatch.setattr(export, "run_module", lambda *arguments, **settings: "was ended by SIGILL")
     monkeypatch.setattr(against, "run_in", export.run_in)
-    with pytest.raises(
-        TrustmlError, match=f"^{path}: may be damaged, .* onnxruntime was ended by SIGILL"
-    ):
+    with pytest.raises(TrustmlError, match=f"^{path}: may be damaged, .* onnxruntime was ended by SIGILL"):
         hold_against(path, run, MODEL)
 
 
