@@ -8,8 +8,10 @@ import streamlit as st
 from chosen_run import current, measures, runs_folder
 from page_parts import show_rows
 
-from trustml.measures.measure import of_family, shown_in
-from trustml.report.deployed.frames import deployed_frame
+from trustml.measures.measure import MEASURES, of_family
+from trustml.record.exports import read_exports
+from trustml.report.deployed.frames import PARTS, deployed_frame
+from trustml.report.deployed.tables import failure_of
 from trustml.report.documents import plain_text
 
 st.title("Deployment")
@@ -27,7 +29,17 @@ st.caption(
     "was not rounded must differ by no more than the order of sums; a rounded one is another model, by as much as "
     "stands here."
 )
-st.dataframe(frame, hide_index=True, width="stretch")
-for measure in (one for one in shown_in("deployed").values() if one.head in frame):
-    st.caption(plain_text(f"{measure.head}: {measure.meaning}"))
+for exported in read_exports(current().directory):
+    of_file = table[(table.job == exported.model) & (table.subject == exported.title)]
+    if not of_file.empty and (problem := failure_of(exported, of_file)):
+        st.error(plain_text(f"Not to be deployed as the model that was audited: {problem}"))
+for title, names in PARTS.items():
+    shown = [MEASURES[name] for name in names if MEASURES[name].head in frame]
+    if not shown:
+        continue
+    st.subheader(title)
+    heads = ["model", "file", *(one.head for one in shown)]
+    how = ["attributions by"] if "deployed_attribution_agreement" in names else []
+    st.dataframe(frame[heads + how], hide_index=True, width="stretch")
+    st.caption("  \n".join(plain_text(f"{one.head}: {one.meaning}") for one in shown))
 show_rows(table[table.measure.isin([*of_family("deployed"), *of_family("deployed attacks")])])

@@ -14,6 +14,18 @@ from trustml.measures.measure import of_family, shown_in
 _OF_MODEL = ("model_auc", "model_at_least")
 """Facts that give what the model itself has, by the same attack."""
 
+PARTS = {
+    "Does it say the same?": (
+        "deployed_logit_difference",
+        "deployed_disagreement",
+        "deployed_score_difference",
+        "deployed_attribution_agreement",
+    ),
+    "What does it cost?": ("deployed_size", "deployed_first_call", "deployed_latency_1", "deployed_latency_64"),
+    "Does it tell more of who was in the data?": ("deployed_membership_auc", "deployed_membership_auc_at_least"),
+}
+"""Measures of exported files by what is asked, where a table of all is wider than a page."""
+
 
 def deployed_frames(runs: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """Give a line for every exported file of several runs, those of one model and target below each other."""
