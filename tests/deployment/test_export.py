@@ -327,6 +327,25 @@ def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported, tmp_pa
     assert train[0].shape[1:] == holdout[0].shape[1:] == (1, 8, 8) and len(holdout[1]) == record.held_out
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "target", [pytest.param("onnx", marks=pytest.mark.torch), pytest.param("tflite", marks=pytest.mark.tensorflow)]
+)
+def test_an_audit_of_a_rounded_file_says_what_that_of_its_parent_does_not(tmp_path_factory, tmp_path, target):
+    run = measured_copy(tmp_path_factory, "frameworks", tmp_path)
+    found = {}
+    for quantised in ("", "int8"):
+        record = run.export(MODEL, to=target, quantised=quantised)
+        held = hold_against(run.path / EXPORTS / record.name / record.file, run.directory, MODEL)
+        found[quantised] = {finding.id: finding for finding in check_deployed(held)}
+    assert {finding.severity for finding in found[""].values()} == {"pass"}
+    answers, explanations = (found["int8"][f"deployed.{name}"] for name in ("answers", "explanations"))
+    assert (answers.severity, explanations.severity) == ("note", "note")
+    assert "The file is rounded (int8) and is not quite what was audited" in answers.title
+    assert "are not those of the model" in explanations.title
+    assert found["int8"]["deployed.statement"].severity == "pass"
+
+
 def test_a_file_is_not_rounded_because_it_says_so(exported):
     (record,) = read_exports(exported.directory)
     inside = statement_of_model(exported, quantised="int8")

@@ -143,10 +143,13 @@ def command(
 
 def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, tell: _Tell) -> Audit:
     from trustml import api, audits
+    from trustml.auditing.request import refuse_unknown_checks
     from trustml.errors import UsageError
 
     claim, train, holdout = claim_of(context), _examples(asked.train), _examples(asked.holdout)
     held = None
+    if asked.checks:
+        refuse_unknown_checks(asked.checks)  # before a file is asked, which takes long
     if asked.of:
         run, job = _model_of(asked.of, root=root)
         held = _held_against(target, run, job)
