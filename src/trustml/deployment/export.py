@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.compare.rows import renew_rows
+from trustml.compare.rows import renew_rows, write_measures
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
 from trustml.deployment.targets import TARGETS, Target, environment_of
@@ -41,7 +41,7 @@ from trustml.record.exports import (
     statement_text,
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
-from trustml.record.schema import JobRecord, Manifest, task_of
+from trustml.record.schema import FORMAT, JobRecord, Manifest, task_of
 from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
@@ -99,6 +99,8 @@ def export_model(
             )
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
+        if manifest.format != FORMAT:  # or the statement inside is that of an earlier version
+            write_measures(run)
         statement = statement_of(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
