@@ -33,6 +33,7 @@ from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
+from trustml.record.schema import FORMAT
 from trustml.record.store import AUDIT, AUDIT_REPORT
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
@@ -325,6 +326,23 @@ def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported, tmp_pa
     assert sorted(exported.path.rglob("*")) == before
     train, holdout = examples_of(exported.directory, layout="channels first")
     assert train[0].shape[1:] == holdout[0].shape[1:] == (1, 8, 8) and len(holdout[1]) == record.held_out
+
+
+def test_a_run_of_an_earlier_format_is_measured_anew_before_its_statement_leaves(tmp_path, monkeypatch):
+    """Or the file would carry one that the run does not give any more, and an audit would call it another."""
+    run, said = copy_of("frameworks", tmp_path), []
+    assert run.manifest.format < FORMAT
+    monkeypatch.setattr(export, "environment_of", lambda wanted: None)
+    monkeypatch.setattr(export, "write_measures", lambda run: said.append("measured"))
+
+    def stated(*arguments):
+        said.append("stated")
+        raise InterruptedError
+
+    monkeypatch.setattr(export, "statement_of", stated)
+    with pytest.raises(InterruptedError):
+        run.export(MODEL, to="pt2")
+    assert said == ["measured", "stated"]
 
 
 @pytest.mark.long
