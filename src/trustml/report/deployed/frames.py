@@ -14,17 +14,16 @@ from trustml.measures.measure import of_family, shown_in
 _OF_MODEL = ("model_auc", "model_at_least")
 """Facts that give what the model itself has, by the same attack."""
 
-PARTS = {
-    "Does it say the same?": (
-        "deployed_logit_difference",
-        "deployed_disagreement",
-        "deployed_score_difference",
-        "deployed_attribution_agreement",
-    ),
-    "What does it cost?": ("deployed_size", "deployed_first_call", "deployed_latency_1", "deployed_latency_64"),
-    "Does it tell more of who was in the data?": ("deployed_membership_auc", "deployed_membership_auc_at_least"),
-}
-"""Measures of exported files by what is asked, where a table of all is wider than a page."""
+SAME, COST, MEMBERS = "Does it say the same?", "What does it cost?", "Does it tell more of who was in the data?"
+
+
+def deployed_parts() -> dict[str, list[Measure]]:
+    """Give the measures of exported files by what is asked, where a table of all is wider than a page."""
+    parts: dict[str, list[Measure]] = {SAME: [], COST: [], MEMBERS: []}
+    for one in shown_in("deployed").values():
+        question = SAME if one.number.unit == "1" else COST
+        parts[MEMBERS if one.family == "deployed attacks" else question].append(one)
+    return parts
 
 
 def deployed_frames(runs: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
