@@ -17,6 +17,7 @@ from trustml.deployment.export import answers_in, questions_of, record_of, run_i
 from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import UsageError
+from trustml.launch.environments import Environment
 from trustml.measures.deployed import HeldAgainst, file_rows, relative_gap
 from trustml.measures.evidence import Evidence
 from trustml.models.deployed_files import ENDINGS, refuse_deployed_file, target_of_file
@@ -85,11 +86,7 @@ def hold_against(
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
         tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
-        try:
-            what = f"{path}: may be damaged, name another; its process in {wanted.runtime}"
-            run_in(folder, "trustml.worker.deployed", environment, offline=True, what=what)
-        except UsageError as error:  # said of the copy
-            raise UsageError(str(error).replace(str(folder / request.file), str(path))) from None
+        _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")
         inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
         if inside is not None and is_rounded_as_said(inside, wanted, rounded=rounded):
@@ -108,6 +105,15 @@ def hold_against(
         expected=expected,
         added_since=added or (),
     )
+
+
+def _ask(path: Path, folder: Path, request: ExportRequest, environment: Environment) -> None:
+    """Ask the copy of a file; what is wrong is said of the file itself."""
+    what = f"{path}: may be damaged, name another; its process in {TARGETS[request.target].runtime}"
+    try:
+        run_in(folder, "trustml.worker.deployed", environment, offline=True, what=what)
+    except UsageError as error:
+        raise UsageError(str(error).replace(str(folder / request.file), str(path))) from None
 
 
 def is_rounded_as_said(inside: ExportedStatement, wanted: Target, *, rounded: bool) -> bool:

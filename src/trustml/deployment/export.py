@@ -99,8 +99,7 @@ def export_model(
             )
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
-        if manifest.format != FORMAT:  # or the statement inside is that of an earlier version
-            write_measures(run)
+        _renew_earlier(run, manifest)
         statement = statement_of(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
@@ -123,6 +122,12 @@ def export_model(
             _keep(run, folder, exported, task=request.task)
         _renew(run)
         return exported
+
+
+def _renew_earlier(run: RunDirectory, manifest: Manifest) -> None:
+    """Measure a run of an earlier format anew, or the statement inside a file would be that of an earlier version."""
+    if manifest.format != FORMAT:
+        write_measures(run)
 
 
 def _renew(run: RunDirectory) -> None:

@@ -21,7 +21,7 @@ def deployed_parts() -> dict[str, list[Measure]]:
     """Give the measures of exported files by what is asked, where a table of all is wider than a page."""
     parts: dict[str, list[Measure]] = {SAME: [], COST: [], MEMBERS: []}
     for one in shown_in("deployed").values():
-        question = SAME if one.number.unit == "1" else COST
+        question = SAME if one.unit == "1" else COST
         parts[MEMBERS if one.family == "deployed attacks" else question].append(one)
     return parts
 
