@@ -94,9 +94,8 @@ def export_model(
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
         if native_of(job.model) is not None:
-            raise UsageError(
-                f"{model}: is a network of own code; load {weights.name} of its job into it, and export that"
-            )
+            said = f"is a network of own code; load {weights.name} of its job into it, and export that"
+            raise UsageError(f"{model}: {said}")
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
         _renew_earlier(run, manifest)
