@@ -8,8 +8,10 @@ import streamlit as st
 from chosen_run import current, measures, runs_folder
 from page_parts import show_rows
 
-from trustml.measures.measure import of_family, shown_in
-from trustml.report.deployed.frames import deployed_frame
+from trustml.measures.measure import of_family
+from trustml.record.exports import read_exports
+from trustml.report.deployed.frames import SAME, deployed_frame, deployed_parts
+from trustml.report.deployed.tables import failure_of
 from trustml.report.documents import plain_text
 
 st.title("Deployment")
@@ -27,7 +29,17 @@ st.caption(
     "was not rounded must differ by no more than the order of sums; a rounded one is another model, by as much as "
     "stands here."
 )
-st.dataframe(frame, hide_index=True, width="stretch")
-for measure in (one for one in shown_in("deployed").values() if one.head in frame):
-    st.caption(plain_text(f"{measure.head}: {measure.meaning}"))
+for exported in read_exports(current().directory):
+    of_file = table[(table.job == exported.model) & (table.subject == exported.title)]
+    if not of_file.empty and (problem := failure_of(exported, of_file)):
+        st.error(plain_text(f"Not to be deployed as the model that was audited: {problem}"))
+for title, of_part in deployed_parts().items():
+    part = [one for one in of_part if one.head in frame]
+    if not part:
+        continue
+    st.subheader(plain_text(title))
+    how = ["attributions by"] if title == SAME else []
+    st.dataframe(frame[["model", "file", *(one.head for one in part), *how]], hide_index=True, width="stretch")
+    for one in part:
+        st.caption(plain_text(f"{one.head}: {one.meaning}"))
 show_rows(table[table.measure.isin([*of_family("deployed"), *of_family("deployed attacks")])])

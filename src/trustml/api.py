@@ -236,7 +236,8 @@ class Run:
         model : str
             Train job, of whichever framework.
         to : str
-            ``pt2``, ``onnx``, ``stablehlo``, ``keras``, ``savedmodel`` or ``tflite``.
+            ``pt2``, ``onnx``, ``onnx-web``, ``executorch``, ``stablehlo``, ``keras``, ``savedmodel``, ``tflite`` or
+            ``tfjs``.
         quantised : {"", "dynamic", "int8"}
             8-bit whole numbers: nowhere, for weights, for weights and values.
         calibration : {"", "made", "explained"} or Path

@@ -6,14 +6,22 @@ import json
 import math
 import shutil
 
+import msgspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 
+from tests.conftest import measured_copy
+from tests.measures.test_deployed_attacks import RECORD
 from tests.records import copy_of
+from tests.report.deployed.test_tables import SECONDS
+from trustml.deployment.export import _renew
 from trustml.privacy.statement import at_most
+from trustml.record.exports import EXPORTS
+from trustml.record.files import encode_arrays
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -86,6 +94,31 @@ def test_the_privacy_page_keeps_epsilons_apart_from_no_guarantee(entry, partial_
     one, everything = (float(metric.value) for metric in app.metric)
     assert everything > one > 0
     assert "no finite epsilon" in text_of(app)
+
+
+def test_the_deployment_page_asks_its_questions_and_names_a_file_that_must_not_be_deployed(
+    entry, tmp_path_factory, tmp_path, monkeypatch
+):
+    run = measured_copy(tmp_path_factory, "frameworks", tmp_path)
+    record = replace(RECORD, model="train.torch.DPSGD.s0", attacked=False)
+    place = run.path / EXPORTS / record.name
+    place.mkdir(parents=True)
+    (place / "export.json").write_bytes(msgspec.json.encode(record))
+    answers = {"file.held_out_logits": run.predictions(record.model)["logits"] * np.float32(1.1), **SECONDS}
+    (place / "answers.npz").write_bytes(encode_arrays(answers))
+    _renew(run.directory)
+    app = opened(entry, tmp_path, monkeypatch, page="deployment")
+    assert_shows(app, run)
+    assert "Not to be deployed as the model that was audited" in app.error[0].value
+    assert "another model" in app.error[0].value
+    assert [one.value for one in app.subheader] == [
+        "Does it say the same?",
+        "What does it cost?",
+    ]  # nothing was attacked
+    assert list(app.dataframe[0].value.columns)[2:] == [
+        "logit difference", "differ", "score", "attributions", "attributions by",
+    ]  # fmt: skip
+    assert list(app.dataframe[1].value.columns)[2:] == ["MB", "first s", "ms at 1", "ms at 64"]
 
 
 def test_the_record_page_shows_reasons(entry, partial_run, monkeypatch):

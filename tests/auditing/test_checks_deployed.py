@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.report.test_summary import row
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.data.preparation import Preparation
+from trustml.deployment.against import added_fields
 from trustml.measures.deployed import HeldAgainst
 from trustml.models.tasks import DEFAULT_TASK
-from trustml.record.exports import ExportedStatement, ExportRecord
+from trustml.record.exports import ExportedStatement, ExportRecord, statement_text
 
 EXPECTED = ExportedStatement(
     run="r",
@@ -114,3 +118,26 @@ def test_explanations(file, severity):
 def test_the_statement_inside(inside, severity, words):
     finding = check_deployed(held(0.0, inside=inside))[2]
     assert finding.severity == severity and words in finding.title
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking", "severity"),
+    [
+        (lambda told: told.pop("calibration"), ("calibration",), "pass"),  # as it is where nothing is said
+        (lambda told: told["preparation"].pop("scaling"), ("scaling",), "note"),
+        (lambda told: None, (), "pass"),
+        (lambda told: told.update(class_names=["b", "a"]), None, "risk"),
+        (lambda told: [told["preparation"].pop("scaling"), told.update(weights="1" * 64)], None, "violation"),
+    ],
+)
+def test_a_statement_of_an_earlier_version_lacks_fields_and_is_no_other(change, lacking, severity):
+    expected = replace(EXPECTED, preparation=Preparation(scaling="training statistics"))
+    told = json.loads(statement_text(expected))
+    change(told)
+    content = json.dumps(told).encode()
+    assert added_fields(content, expected) == lacking
+    inside = msgspec.json.decode(content, type=ExportedStatement)
+    file = dataclasses.replace(held(0.0, inside=inside), expected=expected, added_since=lacking or ())
+    finding = check_deployed(file)[2]
+    assert finding.severity == severity
+    assert severity != "note" or all(name in finding.title for name in lacking)

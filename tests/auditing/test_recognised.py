@@ -476,6 +476,16 @@ def test_folders_and_files_of_libraries_are_told_their_two_lines(tmp_path, capsy
     assert "is no readable .pt2 file" in capsys.readouterr().err  # opened on the command line, and looked at first
     with pytest.raises(UsageError, match=r"torch\.export\.load\(file\)\.module\(\)"):
         target_of(tmp_path / "m.pt2")
+    for name, content, ending in [
+        ("program.zip", stream.getvalue(), ".pt2"),
+        ("lite.bin", b"\x1c\0\0\0TFL3" + bytes(8), ".tflite"),
+        ("program.bin", b"\x1c\0\0\0ET12" + bytes(8), ".pte"),
+        ("graph.ONNX", b"\x08\x0a", ".onnx"),
+        ("graph.bin", b"\x08\x0a", ".pt2 or .onnx or .stablehlo or .keras or .tflite or .pte, if it is such"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        assert _main(["audit", str(tmp_path / name)]) == 2
+        assert f"`trustml audit` opens it where its name ends in {ending}" in capsys.readouterr().err
     (tmp_path / "m.keras").write_bytes(stream.getvalue())
     with pytest.raises(UsageError, match=r"is a Keras model, .*keras\.saving\.load_model\(file\)"):
         target_of(tmp_path / "m.keras")

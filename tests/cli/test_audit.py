@@ -115,6 +115,7 @@ def test_an_endpoint_and_one_that_does_not_answer(folder, monkeypatch, capsys):
         (("mine:sure", "--train", "other.npz", "--holdout", "other.npz"), "holds x; it needs `inputs` and `labels`"),
         (("mine:sure", "--train", "pickled.npz", "--holdout", "holdout.npz"), "not a readable .npz file"),
         (("mine:sure", *DATA, "--checks", "everything"), "checks: everything"),
+        (("absent.onnx", "--of", "latest:train", "--checks", "everything"), "checks: everything"),
         (("mine:sure", *DATA, "--references", 4), "give retrain"),
         (("mine:sure", *DATA, "--steps", 4), "needs --claim-epsilon and --claim-delta"),
         (("http://127.0.0.1:1", *DATA), "endpoint.model"),

@@ -141,12 +141,14 @@ def test_exported_files_stand_with_what_was_lost_on_the_way():
             row("deployed_disagreement", differ, seed=seed, subject="onnx, int8", low=0.01, high=0.04),
         )
     ]
-    rows.append(row("deployed_attribution_agreement", 0.98, subject="onnx, int8"))
+    facts = {"least_agreement": 0.7}
+    rows.append(row("deployed_attribution_agreement", 0.98, subject="onnx, int8", method="occlusion", facts=facts))
+    rows.append(row("deployed_score_difference", -0.005, subject="onnx, int8", low=-0.01, high=0.002))
     told = [line.strip() for line in printed(table_of(rows)).splitlines()]
     begin = "logits differ by 2.0e-02 of the largest"
     assert (
-        f"torch: onnx, int8 of train.torch.Plain.s0: {begin}, 1.50% of predictions differ [1.00%, 4.00%], attributions "
-        "agree at 0.980"
+        f"torch: onnx, int8 of train.torch.Plain.s0: {begin}, 1.50% of predictions differ [1.00%, 4.00%], score "
+        "differs by -0.005 [-0.010, +0.002], attributions by occlusion agree at 0.980, of the worst example at 0.700"
     ) in told
     assert f"torch: onnx, int8 of train.torch.Plain.s1: {begin}, 2.50% of predictions differ [1.00%, 4.00%]" in told
     (regression,) = exported_files(table_of([row("deployed_logit_difference", 1e-7, subject="onnx")]))

@@ -1,16 +1,19 @@
-"""Networks exported and asked again, in a backend's environment: ``exported_cases.py BACKEND OUTPUT.json NAME...``.
+"""Networks exported and asked again, in a backend's environment: ``exported_cases.py BACKEND OUTPUT WHAT NAME...``.
 
 For each network and target the largest difference of logits over the largest logit (at least 1), that of gradients
-over the largest gradient, and whether the statement came back; or why there is no such file.
+over the largest gradient, how many predictions differ, and whether the statement came back; or why there is no such
+file.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +30,9 @@ from trustml.models.exported import ADDED_VARIABLE
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
 ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
 STATEMENT = '{"run": "of a test"}'
+STALE = "a statement of yesterday"
 FAULTY = ("small_cnn", "mlp", "residual")
-"""Networks of which files are made with faults, and rounded."""
+"""Networks of which files are made with faults, and rounded, in the long form."""
 
 
 def _first(weights, *endings):
@@ -55,30 +59,32 @@ def planted(weights, fault):
     return FAULTS[fault](weights, np.random.default_rng(0))
 
 
-def main(backend: str, output: str, names: list[str]) -> None:
-    """Ask for every target of a backend; in the long form also for files of a network with a planted fault."""
+def main(backend: str, output: str, what: str, names: list[str]) -> None:
+    """Ask for every target of a backend: files of networks as they are, or such with a planted fault or rounded."""
     exporting = importlib.import_module(f"trustml.backends.{backend}.exporting")
+    targets = [target for target in exporting.EXPORTERS if added(target)]
     found = {}
-    for name in names:
-        for target in exporting.EXPORTERS:
-            if not added(target):
-                continue
+    for name, target in itertools.product(names, targets):
+        for said, change in _changes(what, target):
             with tempfile.TemporaryDirectory() as folder:
-                found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
-            for fault in FAULTS if WHOLE and name in FAULTY else ():
-                with tempfile.TemporaryDirectory() as folder:
-                    case = f"fault: {fault}.{name}.{target}"
-                    found[case] = _tried(backend, exporting, name, target, Path(folder), fault=fault)
-            for way in TARGETS[target].quantised if WHOLE and name in FAULTY else ():
-                with tempfile.TemporaryDirectory() as folder:
-                    case = f"rounded: {way}.{name}.{target}"
-                    found[case] = _tried(backend, exporting, name, target, Path(folder), quantised=way)
-    if backend == "tensorflow":
+                found[f"{said}{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder), **change)
+    if backend == "tensorflow" and what == "networks":
         from tests.deployment.hostile_saved import tried
 
         with tempfile.TemporaryDirectory() as folder:
             found["hostile"] = tried(Path(folder))
     Path(output).write_text(json.dumps(found))
+
+
+def _changes(what: str, target: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """What is changed of each file, and how its cases begin."""
+    if what == "networks":
+        yield "", {}
+        return
+    for fault in (*FAULTS, STALE):
+        yield f"fault: {fault}.", {"fault": fault}
+    for way in TARGETS[target].quantised:
+        yield f"rounded: {way}.", {"quantised": way}
 
 
 def added(target: str) -> bool:
@@ -89,7 +95,8 @@ def added(target: str) -> bool:
 
 def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     model = make_model(name)
-    wrong = replace(model, weights=planted(model.weights, fault)) if fault else model
+    wrong = replace(model, weights=planted(model.weights, fault)) if fault in FAULTS else model
+    statement = '{"run": "of yesterday"}' if fault == STALE else STATEMENT
     calibration = None
     if quantised == "int8":
         calibration = make_inputs(np.random.default_rng(4).uniform(size=(64, 8, 8, 1)).astype(np.float32), name)
@@ -98,7 +105,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     network = load_backend(backend).network(model)
     try:
         exporting.EXPORTERS[target](
-            FileRequest(model=wrong, path=path, statement=STATEMENT, quantised=quantised, calibration=calibration)
+            FileRequest(model=wrong, path=path, statement=statement, quantised=quantised, calibration=calibration)
         )
         opened = exporting.OPENERS[target](path)
         logits, own = opened.logits(inputs), network.logits(inputs)
@@ -108,7 +115,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
         return {"failed": f"{type(error).__name__}: {str(error)[:400]}"}
     columns = own.argmax(axis=1).astype(np.int64)
     result = {"statement": opened.statement == STATEMENT, "logits": _apart(logits, own, least=1.0)}
-    result["rounded"] = bool(opened.rounded)
+    result["rounded"], result["differ"] = bool(opened.rounded), int((logits.argmax(axis=1) != columns).sum())
     try:
         result["gradients"] = _apart(opened.input_gradients(inputs, columns), network.input_gradients(inputs, columns))
     except NotImplementedError:
@@ -123,4 +130,4 @@ def _apart(one, other, *, least=1e-9):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:4], sys.argv[4:])

@@ -18,11 +18,11 @@ from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of, table_of
-from trustml.deployment import export
+from trustml.deployment import against, export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
-from trustml.errors import UsageError
+from trustml.errors import TrustmlError, UsageError
 from trustml.evidence.exports import export_checks
 from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
@@ -33,6 +33,7 @@ from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
+from trustml.record.schema import FORMAT
 from trustml.record.store import AUDIT, AUDIT_REPORT
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
@@ -309,9 +310,11 @@ def test_files_are_told_from_modules(tmp_path):
 
 
 @pytest.mark.torch
-def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported):
+def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported, tmp_path):
     (record,) = read_exports(exported.directory)
-    path, before = exported.path / EXPORTS / record.name / record.file, sorted(exported.path.rglob("*"))
+    path, before = tmp_path / "model [1].pt2", sorted(exported.path.rglob("*"))
+    shutil.copyfile(exported.path / EXPORTS / record.name / record.file, path)
+    path.with_name(f"{path.name}.other").symlink_to("/etc/hostname")  # is none of its parts
     same = check_deployed(hold_against(path, exported.directory, MODEL))
     assert [finding.severity for finding in same] == ["pass", "pass", "pass"]
     other = check_deployed(hold_against(path, exported.directory, "train.torch.Plain.s0"))
@@ -323,6 +326,42 @@ def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported):
     assert sorted(exported.path.rglob("*")) == before
     train, holdout = examples_of(exported.directory, layout="channels first")
     assert train[0].shape[1:] == holdout[0].shape[1:] == (1, 8, 8) and len(holdout[1]) == record.held_out
+
+
+def test_a_run_of_an_earlier_format_is_measured_anew_before_its_statement_leaves(tmp_path, monkeypatch):
+    """Or the file would carry one that the run does not give any more, and an audit would call it another."""
+    run, said = copy_of("frameworks", tmp_path), []
+    assert run.manifest.format < FORMAT
+    monkeypatch.setattr(export, "environment_of", lambda wanted: None)
+    monkeypatch.setattr(export, "write_measures", lambda run: said.append("measured"))
+
+    def stated(*arguments):
+        said.append("stated")
+        raise InterruptedError
+
+    monkeypatch.setattr(export, "statement_of", stated)
+    with pytest.raises(InterruptedError):
+        run.export(MODEL, to="pt2")
+    assert said == ["measured", "stated"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "target", [pytest.param("onnx", marks=pytest.mark.torch), pytest.param("tflite", marks=pytest.mark.tensorflow)]
+)
+def test_an_audit_of_a_rounded_file_says_what_that_of_its_parent_does_not(tmp_path_factory, tmp_path, target):
+    run = measured_copy(tmp_path_factory, "frameworks", tmp_path)
+    found = {}
+    for quantised in ("", "int8"):
+        record = run.export(MODEL, to=target, quantised=quantised)
+        held = hold_against(run.path / EXPORTS / record.name / record.file, run.directory, MODEL)
+        found[quantised] = {finding.id: finding for finding in check_deployed(held)}
+    assert {finding.severity for finding in found[""].values()} == {"pass"}
+    answers, explanations = (found["int8"][f"deployed.{name}"] for name in ("answers", "explanations"))
+    assert (answers.severity, explanations.severity) == ("note", "note")
+    assert "The file is rounded (int8) and is not quite what was audited" in answers.title
+    assert "are not those of the model" in explanations.title
+    assert found["int8"]["deployed.statement"].severity == "pass"
 
 
 def test_a_file_is_not_rounded_because_it_says_so(exported):
@@ -342,13 +381,33 @@ def statement_of_model(run, **fields) -> ExportedStatement:
     )  # fmt: skip
 
 
+def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, monkeypatch):
+    def refused(folder, module, environment, *, offline, what):
+        (copied,) = (folder / "given").iterdir()
+        raise UsageError(f"{copied}: is no readable ONNX file; name another")
+
+    run = copy_of("frameworks", tmp_path).directory
+    path = tmp_path / "of_a_phone.onnx"
+    path.write_bytes(b"\x08\x0a")
+    monkeypatch.setattr(against, "run_in", refused)
+    monkeypatch.setattr(against, "environment_of", lambda wanted: None)
+    with pytest.raises(UsageError, match=rf"^{path}: is no readable ONNX file"):
+        hold_against(path, run, MODEL)
+    monkeypatch.setattr(export, "run_module", lambda *arguments, **settings: "was ended by SIGILL")
+    monkeypatch.setattr(against, "run_in", export.run_in)
+    with pytest.raises(TrustmlError, match=f"^{path}: may be damaged, .* onnxruntime was ended by SIGILL"):
+        hold_against(path, run, MODEL)
+
+
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):
     run = copy_of("frameworks", tmp_path).directory
     with pytest.raises(UsageError, match="no such file or folder"):
         hold_against(tmp_path / "absent.pt2", run, MODEL)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match=r"no exported model by its name; name one of \.pt2, .*, or the folder of a"):
-        hold_against(tmp_path / "folder", run, MODEL)
+    (tmp_path / "model.bin").write_bytes(b"PK\x03\x04")
+    for name in ("folder", "model.bin"):
+        with pytest.raises(UsageError, match=r"no exported model by its name; name one of \.pt2, .*, or the folder"):
+            hold_against(tmp_path / name, run, MODEL)
     (tmp_path / "folder" / "saved_model.pb").touch()
     (tmp_path / "folder" / "link").symlink_to("/etc/hostname")
     with pytest.raises(UsageError, match="holds what is no plain file"):

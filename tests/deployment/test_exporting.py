@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import WHOLE
+from tests.deployment.exported_cases import FAULTS, FAULTY, STALE
 from trustml.launch.environments import find_environment
 from trustml.measures.deployed import MOST_APART
 
@@ -54,28 +55,18 @@ BACKENDS = [
 ]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_files_compute_what_networks_compute(backend, tmp_path):
     names = EVERYTHING if WHOLE else NAMES[backend]
     output = tmp_path / "found.json"
-    in_environment(backend, "exported_cases", output, *names)
+    in_environment(backend, "exported_cases", output, "networks", *names)
     found = json.loads(output.read_text())
     hostile = found.pop("hostile", {})
     assert all("which may do more than compute" in said for said in hostile.values()), hostile
     assert len(hostile) == 2 * (backend == "tensorflow")
     assert found
     exported = 0
-    for case in [one for one in found if one.startswith("fault: ")]:
-        result = found.pop(case)
-        assert result["logits"] > MOST_APART and result["statement"], (case, result)
-    for case in [one for one in found if one.startswith("rounded: ")]:
-        result = found.pop(case)
-        if "failed" in result:  # the runtime's own failure, by which `export` keeps no file
-            assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
-        elif result["rounded"]:
-            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
-        else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
-            assert result["logits"] <= LOGITS, (case, result)
     for case, result in found.items():
         why = result.get("refused") or result.get("failed") or ""
         if why:
@@ -83,10 +74,32 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
             continue
         exported += 1
         assert result["statement"], case
-        assert result["logits"] <= LOGITS, (case, result)
+        assert result["logits"] <= LOGITS and result["differ"] == 0, (case, result)
         assert result.get("gradients", 0.0) <= GRADIENTS, (case, result)
         assert "gradient_failed" not in result, (case, result)
     assert exported >= len(found) * 0.6
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", FAULTY)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_planted_fault_is_told_in_every_target_and_rounding_is_no_more_than_that(backend, name, tmp_path):
+    output = tmp_path / "found.json"
+    in_environment(backend, "exported_cases", output, "faults", name)
+    found = json.loads(output.read_text())
+    assert len(found) >= len(FAULTS) + 1
+    for case, result in found.items():
+        if case.startswith("fault: "):
+            stale = STALE in case
+            assert result["logits"] <= LOGITS if stale else result["logits"] > MOST_APART, (case, result)
+            assert result["statement"] != stale, (case, result)
+        elif "failed" in result:  # the runtime's own failure, by which `export` keeps no file
+            assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
+        elif result["rounded"]:
+            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
+        else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
+            assert result["logits"] <= LOGITS, (case, result)
 
 
 @pytest.mark.long

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import trustml
 from tests.records import copy_of
+from trustml.deployment import trained
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
+from trustml.launch.environments import Environment
 
 MODEL = "train.jax.DPSGD.s0"
 
@@ -59,7 +66,7 @@ def test_a_jax_model_is_a_function_and_its_parameters(run, inputs):
 
 
 @pytest.mark.jax
-def test_what_cannot_be_is_said(run, inputs):
+def test_what_cannot_be_is_said(run, inputs, monkeypatch):
     with pytest.raises(UsageError, match=r"has no job 'train\.jax\.Nothing\.s0'"):
         run.model("train.jax.Nothing.s0")
     explained = next(job.id for job in run.manifest.jobs if job.kind == "explain")
@@ -70,8 +77,23 @@ def test_what_cannot_be_is_said(run, inputs):
         run.model(MODEL).logits(np.zeros((3, 2)))
     with pytest.raises(UsageError, match="backend 'keras' is not there"):
         run.model(MODEL, backend="keras")
-    with pytest.raises(EnvironmentMissingError, match="tensorflow is not installed beside this interpreter"):
-        run.model(MODEL, backend="tensorflow")
+    for python, said in [(Path("/there/python"), "call this by `PYTHONPATH=.*/src /there/py.*`"), (None, "run `make`")]:
+        found = Environment(backend="tensorflow", python=python, fix="make")
+        monkeypatch.setattr(trained, "find_environment", lambda backend, found=found: found)
+        with pytest.raises(EnvironmentMissingError, match=f"tensorflow is not installed beside .*, or {said}"):
+            run.model(MODEL, backend="tensorflow")
+
+
+@pytest.mark.long
+@pytest.mark.tensorflow
+def test_the_interpreter_that_is_named_gives_a_keras_model(run):
+    """As somebody calls it who does what the error says."""
+    with pytest.raises(EnvironmentMissingError) as told:
+        run.model("train.tensorflow.DPSGD.s0")
+    call = re.search("`(.*)`", str(told.value)).group(1)
+    code = "import sys, trustml; print(type(trustml.load(sys.argv[1]).model(sys.argv[2]).native).__mro__)"
+    words = ["env", *shlex.split(call), "-c", code, str(run.path), "train.tensorflow.DPSGD.s0"]
+    assert "keras" in subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.jax

@@ -137,11 +137,19 @@ def test_sample_inputs_are_left_out(written, tmp_path):
         assert archive.read(name) == b""
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_such_file_is_one_line(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no .pt2 file but an empty file; name a file"),
+        (b"\x80\x04K\x01.", r"is no .pt2 file but a Python pickle \(loading it runs code\); name a file"),
+        (b"PK\x05\x06" + bytes(18), "is no .pt2 file but an empty ZIP archive; name a file"),
+        (b"PK\x03\x04", "is no readable .pt2 file"),
+    ],
+)
+def test_what_is_no_such_file_is_one_line(tmp_path, content, said):
     path = tmp_path / "model.pt2"
     path.write_bytes(content)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=said):
         read_pt2_file(path)
     with pytest.raises(UsageError, match="no such file"):
         read_pt2_file(tmp_path / "other.pt2")

@@ -113,6 +113,12 @@ def _statement(held: HeldAgainst) -> Finding:
         severity, title = "note", "The file carries no privacy statement of trustml's that can be read"
     elif inside == expected:
         severity, title = "pass", "The statement in the file is that of the model as the run has it now"
+    elif held.added_since:
+        fields = ", ".join(held.added_since)
+        severity, title = (
+            "note",
+            f"The statement in the file is that of the model, by an earlier version of trustml, which lacks {fields}",
+        )
     elif (inside.run, inside.model, inside.weights) != (expected.run, expected.model, expected.weights):
         severity, title = "violation", "The statement in the file is of another model"
     elif inside.privacy != expected.privacy:

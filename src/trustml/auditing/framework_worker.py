@@ -21,6 +21,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.errors import TrustmlError, UsageError
 from trustml.frameworks.table import names_module
 from trustml.launch.environments import find_environment
+from trustml.launch.module_process import how_it_ended
 from trustml.launch.process import clean_environment
 from trustml.models.deployed_files import refuse_deployed_file
 from trustml.plan.switches import switch_variables
@@ -169,9 +170,9 @@ class FrameworkWorker:
                 found = read_arrays(path)
                 path.unlink()
                 return found
-            if self._process.poll() is not None:
-                lines = (self._path / "log.txt").read_text(errors="replace").strip().splitlines()
-                last = lines[-1] if lines else "no message"
-                raise TrustmlError(f"model: its worker ended with code {self._process.returncode}: {last[:300]}")
+            code = self._process.poll()
+            if code is not None:
+                damaged = f"; {self.file} may be damaged: name another" if self.file and code < 0 else ""
+                raise TrustmlError(f"model: its worker {how_it_ended(code, self._path / 'log.txt')}{damaged}")
             time.sleep(_LOOK_SECONDS)
         raise TrustmlError(f"model: its worker gave no answer in {timeout:g} s")

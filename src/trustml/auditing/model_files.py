@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 
 from trustml.errors import UsageError
+from trustml.models.deployed_files import ENDINGS, kind_by_content
 from trustml.models.keras_files import CONFIG, METADATA, kind_of
 from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import BUNDLE_INDEX
 
 _TRUSTED = "load it in a module of your own, where you trust it, and name module:attribute"
-_EXPORTED = "write a module with `import torch` and `model = torch.export.load(file).module()`, and name module:model"
+_NAMED = "`trustml audit` opens it where its name ends in {}"
+_EXPORTED = f"{_NAMED.format('.pt2')}; elsewhere give torch.export.load(file).module(), where you trust it"
 _IN_ZIP = (
     ("constants.pkl", "a TorchScript program (loading it runs its code)", _TRUSTED),
     ("code/__torch__.py", "a TorchScript program (loading it runs its code)", _TRUSTED),
@@ -27,11 +29,11 @@ _IN_ZIP = (
     (METADATA, "a Keras model under another name", "rename it to end in .keras"),
 )
 _ENDINGS = {
-    ".onnx": "an ONNX model",
-    ".pb": "a TensorFlow graph (graphs can read and write files)",
-    ".tflite": "a TensorFlow Lite model",
-    ".py": "a Python module",
+    ".onnx": ("an ONNX model", _NAMED.format(".onnx")),
+    ".pb": ("a TensorFlow graph (graphs can read and write files)", _TRUSTED),
+    ".py": ("a Python module", _TRUSTED),
 }
+_UNKNOWN = f"{_NAMED.format(' or '.join(ENDINGS))}, if it is such a model; else {_TRUSTED}"
 _READ_NAMES = 10_000
 
 
@@ -61,7 +63,7 @@ def refuse_model_file(path: Path) -> None:
         return
     else:
         kind, fix = "neither a file nor a folder", "name a model"
-    raise UsageError(f"{path}: is {kind}, which an audit does not load; {fix}")
+    raise UsageError(f"{path}: is {kind}, which is not loaded like this; {fix}")
 
 
 def _hugging_face(folder: Path) -> str:
@@ -91,9 +93,12 @@ def _kind_of_file(path: Path) -> tuple[str, str]:
                 return kind, fix
     if len(begin) > 8 and begin[8:9] == b"{" and begin[7] == 0:
         return "a file of safetensors (weights without their model)", _TRUSTED
+    kind, ending = kind_by_content(begin)
+    if kind:
+        return f"a {kind} model", _NAMED.format(ending)
     kind = kind_of(begin)
     if kind == kind_of(b"\x01"):
-        kind = _ENDINGS.get(path.suffix.lower(), kind)
+        return _ENDINGS.get(path.suffix.lower(), (kind, _UNKNOWN))
     return kind, _TRUSTED
 
 

@@ -61,6 +61,18 @@ class Request:
     against: HeldAgainst | None = None
 
 
+def refuse_unknown_checks(checks: Sequence[str]) -> None:
+    """Refuse names that are no checks, or none at all.
+
+    Raises
+    ------
+    UsageError
+    """
+    unknown = [name for name in checks if name not in CHECKS]
+    if unknown or not checks:
+        raise UsageError(f"checks: {', '.join(unknown) or 'none'} is not known; choose from {', '.join(CHECKS)}")
+
+
 def check_request(model: Any, request: Request) -> Asked:
     """Refuse what cannot work before anything is computed.
 
@@ -69,9 +81,7 @@ def check_request(model: Any, request: Request) -> Asked:
     UsageError
         Naming the argument, its value and what to write.
     """
-    unknown = [name for name in request.checks if name not in CHECKS]
-    if unknown or not request.checks:
-        raise UsageError(f"checks: {', '.join(unknown) or 'none'} is not known; choose from {', '.join(CHECKS)}")
+    refuse_unknown_checks(request.checks)
     if request.outputs not in get_args(Outputs):
         raise UsageError(f"outputs: {request.outputs!r} is not known; choose from {', '.join(get_args(Outputs))}")
     if not 0.5 < request.confidence < 1:

@@ -143,10 +143,13 @@ def command(
 
 def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, tell: _Tell) -> Audit:
     from trustml import api, audits
+    from trustml.auditing.request import refuse_unknown_checks
     from trustml.errors import UsageError
 
     claim, train, holdout = claim_of(context), _examples(asked.train), _examples(asked.holdout)
     held = None
+    if asked.checks:
+        refuse_unknown_checks(asked.checks)  # before a file is asked, which takes long
     if asked.of:
         run, job = _model_of(asked.of, root=root)
         held = _held_against(target, run, job)
@@ -199,9 +202,13 @@ def _held_against(target: str, run: RunDirectory, job: str) -> HeldAgainst:
     from trustml.deployment.against import hold_against
     from trustml.errors import UsageError
     from trustml.frameworks.table import file_backend, names_module
+    from trustml.models.deployed_files import ENDINGS
 
     if names_module(target) or not file_backend(target):
-        raise UsageError(f"{target}: is no exported file, and only such are held against the model of a run with --of")
+        raise UsageError(
+            f"{target}: is no exported file by its name, and --of holds only such against the model of a run; name one "
+            f"of {', '.join(ENDINGS)}, or the folder of a SavedModel or of TensorFlow.js"
+        )
     return hold_against(Path(target), run, job, tell=lambda line: click.echo(line, err=True))
 
 

@@ -82,10 +82,11 @@ def command(
 
 def _copy(path: Path, goal: Path) -> None:
     """Copy what was exported, and what lies beside it for it."""
+    from trustml.record.exports import content_of
+
     goal.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         shutil.copytree(path, goal)
         return
-    shutil.copyfile(path, goal)
-    for beside in path.parent.glob(f"{path.name}.*"):
-        shutil.copyfile(beside, goal.with_name(goal.name + beside.name.removeprefix(path.name)))
+    for one in content_of(path):
+        shutil.copyfile(one, goal.with_name(goal.name + one.name.removeprefix(path.name)))

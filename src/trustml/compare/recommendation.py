@@ -121,9 +121,14 @@ class ExportedFile:
     Attributes
     ----------
     backend, regime, job, file : str
-    differ, differ_low, differ_high, logits, attributions : float
-        Share of predictions that differ with its interval, relative difference of logits, and rank agreement of
-        attributions; NaN where not measured.
+    differ, differ_low, differ_high, logits : float
+        Share of predictions that differ with its interval, and relative difference of logits; NaN where not measured.
+    score, score_low, score_high : float
+        Score less that of the model, on the same examples, with its paired interval.
+    attributions, attributions_least : float
+        Rank agreement of attributions, in the mean and of the worst example.
+    attributions_by : str
+        How both were made.
     """
 
     backend: str
@@ -134,7 +139,12 @@ class ExportedFile:
     differ_low: float
     differ_high: float
     logits: float
+    score: float
+    score_low: float
+    score_high: float
     attributions: float
+    attributions_least: float
+    attributions_by: str
 
 
 def recommendations(table: pd.DataFrame) -> tuple[Recommendation, ...]:
@@ -161,7 +171,11 @@ def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
         if not (group.measure == "deployed_logit_difference").any():
             continue
         values = group.drop_duplicates("measure").set_index("measure")
-        differ = values.reindex(["deployed_disagreement"]).iloc[0]
+        differ, score, agree = (
+            values.reindex([f"deployed_{name}"]).iloc[0]
+            for name in ("disagreement", "score_difference", "attribution_agreement")
+        )
+        least = fact_of(group[group.measure == "deployed_attribution_agreement"], "least_agreement", default=math.nan)
         files.append(
             ExportedFile(
                 backend=str(group.backend.iloc[0]),
@@ -172,7 +186,12 @@ def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
                 differ_low=float(differ.low),
                 differ_high=float(differ.high),
                 logits=float(values.value["deployed_logit_difference"]),
-                attributions=float(values.value.get("deployed_attribution_agreement", math.nan)),
+                score=float(score.value),
+                score_low=float(score.low),
+                score_high=float(score.high),
+                attributions=float(agree.value),
+                attributions_least=float(next(iter(least), math.nan)),
+                attributions_by=str(agree.method) if math.isfinite(agree.value) else "",
             )
         )
     return tuple(files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from trustml.deployment.export import answers_in, questions_of, record_of, run_i
 from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import UsageError
+from trustml.launch.environments import Environment
 from trustml.measures.deployed import HeldAgainst, file_rows, relative_gap
 from trustml.measures.evidence import Evidence
 from trustml.models.deployed_files import ENDINGS, refuse_deployed_file, target_of_file
@@ -29,6 +30,8 @@ from trustml.record.schema import task_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 
 _DRAWN = 512
+_GIVEN = "given"
+"""Folder of the copy, whose name may be any."""
 _MOST_BYTES = 4 << 30
 Labelled: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
@@ -57,8 +60,8 @@ def hold_against(
     EnvironmentMissingError
         If what opens it is not installed.
     """
-    refuse_deployed_file(path)
     target = _target_of(path)
+    refuse_deployed_file(path)
     wanted = TARGETS[target]
     environment = environment_of(wanted)
     manifest = run.manifest()
@@ -67,7 +70,7 @@ def hold_against(
     request = ExportRequest(
         backend=wanted.backend,
         target=target,
-        file=wanted.file,
+        file=f"{_GIVEN}/{path.name or wanted.file}",
         architecture=job.model,
         input_shape=job.input_shape,
         task=task_of(manifest),
@@ -76,20 +79,21 @@ def hold_against(
     with tempfile.TemporaryDirectory(prefix="trustml-against-") as place:
         folder = Path(place)
         shutil.copyfile(weights, folder / "weights.safetensors")
-        _copy(path, folder / wanted.file)
+        _copy(path, folder / request.file)
         write_atomic(folder / "request.json", msgspec.json.encode(request))
         asked = questions_of(run)
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
         tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
-        run_in(folder, "trustml.worker.deployed", environment, offline=True)
+        _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")
         inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
         if inside is not None and is_rounded_as_said(inside, wanted, rounded=rounded):
             expected = msgspec.structs.replace(expected, quantised=inside.quantised, calibration=inside.calibration)
         exported = record_of(request, folder, record, expected)
         answers = answers_in(run, folder, task=request.task)
+        added = None if inside is None else added_fields(found["statement"].tobytes(), expected)
     return HeldAgainst(
         run=manifest.run,
         model=record.id,
@@ -99,12 +103,50 @@ def hold_against(
         rounded=rounded,
         inside=inside,
         expected=expected,
+        added_since=added or (),
     )
+
+
+def _ask(path: Path, folder: Path, request: ExportRequest, environment: Environment) -> None:
+    """Ask the copy of a file; what is wrong is said of the file itself."""
+    what = f"{path}: may be damaged, name another; its process in {TARGETS[request.target].runtime}"
+    try:
+        run_in(folder, "trustml.worker.deployed", environment, offline=True, what=what)
+    except UsageError as error:
+        raise UsageError(str(error).replace(str(folder / request.file), str(path))) from None
 
 
 def is_rounded_as_said(inside: ExportedStatement, wanted: Target, *, rounded: bool) -> bool:
     """Whether a file that says how it is rounded is taken for such: not on its word alone, but by its numbers."""
     return rounded and inside.quantised in wanted.quantised
+
+
+def added_fields(content: bytes, expected: ExportedStatement) -> tuple[str, ...] | None:
+    """Fields that a statement lacks and the expected one has; None where they differ in what both have."""
+    try:
+        return tuple(dict.fromkeys(_lacking(msgspec.json.decode(content), _plain(expected))))
+    except _DiffersError:
+        return None
+
+
+class _DiffersError(Exception):
+    """Two statements say different things of the same."""
+
+
+def _plain(statement: ExportedStatement) -> Any:
+    return msgspec.json.decode(statement_text(statement))
+
+
+def _lacking(inside: Any, expected: Any) -> Iterator[str]:
+    if isinstance(inside, dict) and isinstance(expected, dict):
+        yield from (name for name in expected if name not in inside)
+        for name in inside.keys() & expected.keys():
+            yield from _lacking(inside[name], expected[name])
+    elif isinstance(inside, list) and isinstance(expected, list) and len(inside) == len(expected):
+        for one, other in zip(inside, expected, strict=True):
+            yield from _lacking(one, other)
+    elif inside != expected:
+        raise _DiffersError
 
 
 def drawn_inputs(asked: npt.NDArray[Any], architecture: Architecture) -> npt.NDArray[np.float32]:
@@ -155,6 +197,7 @@ def _copy(path: Path, goal: Path) -> None:
         raise UsageError(f"{path}: is or holds what is no plain file, such as a link; name a file or folder without")
     if sum(one.lstat().st_size for one in parts) > _MOST_BYTES:
         raise UsageError(f"{path}: is larger than {_MOST_BYTES >> 30} GiB; name another")
+    goal.parent.mkdir()
     if whole:
         shutil.copytree(path, goal, symlinks=True)
         return

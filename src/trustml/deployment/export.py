@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.compare.rows import renew_rows
+from trustml.compare.rows import renew_rows, write_measures
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
 from trustml.deployment.targets import TARGETS, Target, environment_of
@@ -41,7 +41,7 @@ from trustml.record.exports import (
     statement_text,
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
-from trustml.record.schema import JobRecord, Manifest, task_of
+from trustml.record.schema import FORMAT, JobRecord, Manifest, task_of
 from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
@@ -94,11 +94,11 @@ def export_model(
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
         if native_of(job.model) is not None:
-            raise UsageError(
-                f"{model}: is a network of own code; load {weights.name} of its job into it, and export that"
-            )
+            said = f"is a network of own code; load {weights.name} of its job into it, and export that"
+            raise UsageError(f"{model}: {said}")
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
+        _renew_earlier(run, manifest)
         statement = statement_of(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
@@ -121,6 +121,12 @@ def export_model(
             _keep(run, folder, exported, task=request.task)
         _renew(run)
         return exported
+
+
+def _renew_earlier(run: RunDirectory, manifest: Manifest) -> None:
+    """Measure a run of an earlier format anew, or the statement inside a file would be that of an earlier version."""
+    if manifest.format != FORMAT:
+        write_measures(run)
 
 
 def _renew(run: RunDirectory) -> None:
@@ -269,14 +275,16 @@ def _members(run: RunDirectory, manifest: Manifest, job: TrainJob) -> dict[str, 
     return {MEMBERS: np.asarray(run.mapped(PRIVATE_DATA, names=["train_inputs"])["train_inputs"])}
 
 
-def run_in(folder: Path, module: str, environment: Environment, *, offline: bool = False) -> None:
-    """Run one of our modules on a folder; its problem is raised."""
+def run_in(
+    folder: Path, module: str, environment: Environment, *, offline: bool = False, what: str = "export: its process"
+) -> None:
+    """Run one of our modules on a folder; its problem is raised, one of the process itself as that of `what`."""
     problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT, offline=offline)
     said = folder / "problem.txt"
     if said.is_file():
         raise UsageError(said.read_text(encoding="utf-8", errors="replace"))
     if problem:
-        raise TrustmlError(f"export: {problem}")
+        raise TrustmlError(f"{what} {problem}")
 
 
 def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:

@@ -14,6 +14,7 @@ from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats
 from trustml.data.preparation import Preparation
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
+from trustml.launch.environments import find_environment
 from trustml.models.answers import answers, probabilities
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.native import native_of, require_trust, trusting_code
@@ -150,7 +151,7 @@ def trained_model(
     except ImportError as error:
         raise EnvironmentMissingError(
             f"{wanted} is not installed beside this interpreter ({error.name or error}); name backend= of one that is, "
-            f"or call this with the interpreter that `trustml doctor` names for {wanted}"
+            f"or {_where_it_is(wanted)}"
         ) from None
     return TrainedModel(
         native=native,
@@ -163,3 +164,11 @@ def trained_model(
         preparation=manifest.data.preparation,
         network=network,
     )
+
+
+def _where_it_is(backend: BackendName) -> str:
+    """What to do to have a model of a framework that is not beside this interpreter."""
+    found = find_environment(backend)
+    if found.python is None:
+        return f"run `{found.fix}`"
+    return f"call this by `PYTHONPATH={Path(__file__).resolve().parents[2]} {found.python}`"

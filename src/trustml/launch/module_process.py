@@ -64,14 +64,20 @@ def run_module(
     try:
         code = process.wait(timeout=timeout)
     except subprocess.TimeoutExpired:
-        return f"no end after {timeout:.0f} s"
+        return f"did not end in {timeout:.0f} s"
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         process.wait()
-    if code == 0:
-        return ""
-    lines = (folder / _LOG).read_text(errors="replace").strip().splitlines()
+    return "" if code == 0 else how_it_ended(code, folder / _LOG)
+
+
+def how_it_ended(code: int, log: Path) -> str:
+    """Say how a process ended: by a signal, of which what it printed before tells nothing, or with its last line."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"was ended by {name}" + ("; the system kills so when memory runs out" if name == "SIGKILL" else "")
+    lines = log.read_text(errors="replace").strip().splitlines()
     return f"ended with code {code}: {lines[-1] if lines else 'no message'}"[:300]

@@ -26,6 +26,14 @@ def target_of_file(path: Path) -> str:
     return ENDINGS.get(path.suffix, "")
 
 
+def kind_by_content(begin: bytes) -> tuple[str, str]:
+    """Kind of a file, and the ending that it should have, by its first 16 bytes; empty where they tell neither."""
+    for ending, (place, magic, kind) in _BEGINS.items():
+        if len(magic) > 1 and begin[place:].startswith(magic):
+            return kind, ending
+    return "", ""
+
+
 def refuse_deployed_file(path: Path) -> None:
     """Refuse a file whose name says another kind than its content; the rest is looked at where it is opened.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trustml.errors import UsageError
+from trustml.models.keras_files import kind_of
 
 _LARGEST = 8 * 2**30
 _LARGEST_TEXT = 64 * 2**20
@@ -67,14 +68,17 @@ def read_pt2_file(path: Path) -> bytes:
         raise UsageError(f"{path}: {'is a folder, no file' if path.is_dir() else 'no such file'}; name a .pt2 file")
     if path.stat().st_size > _LARGEST:
         raise UsageError(f"{path}: has more than {_LARGEST >> 30} GiB; {_FIX}")
+    content = path.read_bytes()
+    if not content.startswith(b"PK\x03\x04"):
+        raise UsageError(f"{path}: is no .pt2 file but {kind_of(content[:16])}; name a file of that kind")
     try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _copied(archive)
     except _RefusedError as error:
         raise UsageError(f"{path}: {error}; {_FIX}") from None
     except _DAMAGED as error:
         first = (str(error).splitlines() or [""])[0][:100]
-        raise UsageError(f"{path}: is no readable .pt2 file ({type(error).__name__}: {first}); {_FIX}") from None
+        raise UsageError(f"{path}: is no readable .pt2 file ({type(error).__name__}: {first}); name another") from None
 
 
 _DAMAGED = (

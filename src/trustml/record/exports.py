@@ -19,7 +19,7 @@ import msgspec
 
 from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
-from trustml.models.exported import Quantised
+from trustml.models.exported import STATEMENT, Quantised
 from trustml.models.layers import Architecture
 from trustml.models.tasks import Task
 from trustml.privacy.statement import PrivacyStatement
@@ -181,8 +181,8 @@ def statement_digest(text: str) -> str:
 
 
 def content_of(path: Path) -> list[Path]:
-    """Files of what was exported, and what lies beside it for it."""
-    found = [one for one in sorted(path.parent.glob(f"{path.name}*")) if one.is_file()]
+    """Files of what was exported, and the statement that lies beside a file which can hold none."""
+    found = [one for one in (path, path.with_name(f"{path.name}.{STATEMENT}")) if one.is_file()]
     return found + sorted(one for one in path.rglob("*") if one.is_file())
 
 

@@ -65,8 +65,12 @@ def file_words(one: ExportedFile) -> str:
         parts.append(f"{one.differ:.2%} of predictions differ")
     if math.isfinite(one.differ_high):
         parts[-1] += f" [{one.differ_low:.2%}, {one.differ_high:.2%}]"
+    if math.isfinite(one.score_high):
+        parts.append(f"score differs by {one.score:+.3f} [{one.score_low:+.3f}, {one.score_high:+.3f}]")
     if math.isfinite(one.attributions):
-        parts.append(f"attributions agree at {one.attributions:.3f}")
+        parts.append(f"attributions by {one.attributions_by} agree at {one.attributions:.3f}")
+    if math.isfinite(one.attributions_least):
+        parts[-1] += f", of the worst example at {one.attributions_least:.3f}"
     return f"{one.file} of {one.job}: {', '.join(parts) or 'not measured'}"
 
 
@@ -98,6 +102,7 @@ def print_recommendations(out: Console, found: Sequence[Recommendation], files: 
             line(f"  {backend}: {file_words(file)}")
     line(
         "  (one model each; 95 % interval over examples; "
-        "rows: deployed_disagreement, deployed_logit_difference, deployed_attribution_agreement)",
+        "rows: deployed_logit_difference, deployed_disagreement, deployed_score_difference, "
+        "deployed_attribution_agreement)",
         "dim",
     )

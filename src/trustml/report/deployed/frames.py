@@ -14,6 +14,17 @@ from trustml.measures.measure import of_family, shown_in
 _OF_MODEL = ("model_auc", "model_at_least")
 """Facts that give what the model itself has, by the same attack."""
 
+SAME, COST, MEMBERS = "Does it say the same?", "What does it cost?", "Does it tell more of who was in the data?"
+
+
+def deployed_parts() -> dict[str, list[Measure]]:
+    """Give the measures of exported files by what is asked, where a table of all is wider than a page."""
+    parts: dict[str, list[Measure]] = {SAME: [], COST: [], MEMBERS: []}
+    for one in shown_in("deployed").values():
+        question = SAME if one.unit == "1" else COST
+        parts[MEMBERS if one.family == "deployed attacks" else question].append(one)
+    return parts
+
 
 def deployed_frames(runs: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """Give a line for every exported file of several runs, those of one model and target below each other."""
