@@ -133,11 +133,17 @@ def downloads(part: str = "page") -> None:
     """Offer every chart of the page, or of a part of it, as PNG, SVG and CSV, and show its numbers as a table."""
     drawn = st.session_state.get(_DRAWN, {}).get(part, [])
     if drawn:
-        with st.expander("Charts as tables, and to download"):
-            _one_of(drawn, part)
+        _offer(drawn, part)
 
 
 @st.fragment
+def _offer(drawn: list[Drawn], part: str) -> None:
+    place = st.expander("Charts as tables, and to download", key=f"charts saved {part}", on_change="rerun")
+    if place.open:  # else no table is sent to the browser
+        with place:
+            _one_of(drawn, part)
+
+
 def _one_of(drawn: list[Drawn], part: str) -> None:
     names = [one.alternative for one in drawn]  # a choice is no Markdown
     number = st.selectbox("Chart", range(len(drawn)), format_func=lambda one: names[one], key=f"chart saved {part}")
