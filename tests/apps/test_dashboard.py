@@ -343,4 +343,4 @@ def test_rows_behind_a_chart_are_sent_when_they_are_asked_for(entry, tmp_path, m
     app.session_state["speed tab"] = "Memory"
     app.run()
     assert_whole(app)
-    assert [one.value for one in app.subheader][0] == "Peak memory"
+    assert app.subheader[0].value == "Peak memory"
