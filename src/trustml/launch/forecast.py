@@ -80,8 +80,8 @@ def together_line(group: Together) -> str:
     """Say what private models cost together."""
     epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
     return (
-        f"{group.models} private models: {epsilon} per {group.unit} at delta {group.delta:g} for all together, which is "
-        "what choosing among them costs"
+        f"{group.models} private models: {epsilon} per {group.unit} at delta {group.delta:g} for all together, which "
+        "is what choosing among them costs"
     )
 
 
