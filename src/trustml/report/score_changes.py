@@ -57,6 +57,11 @@ def listed(names: Sequence[str], most: int = MOST_TOLD) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Write a number before the word that goes with it."""
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def kept(rows: pd.DataFrame, flags: Iterable[object]) -> pd.DataFrame:
     """Give the rows whose flag holds."""
     import numpy as np
@@ -203,11 +208,12 @@ def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
             f"{one.first if one.change.value > 0 else one.second} in {one.regime}"
             for one in apart
         ]
-        text = f"by {score} {listed(words)}, of {len(pairs)} pairs"
+        text = f"by {score} {listed(words)}, of {counted(len(pairs), 'pair', 'pairs')}"
     else:
         widest = max(pairs, key=lambda one: abs(one.change.value))
+        which = "the difference" if len(pairs) == 1 else f"over {len(pairs)} pairs the largest difference"
         text = (
-            f"no framework is told apart from another by {score}, over {len(pairs)} pairs: the largest difference is "
+            f"no framework is told apart from another by {score}: {which} is "
             f"{abs(widest.change.value):.3f} ({widest.regime}, {widest.first} and {widest.second}; "
             f"{over_seeds(widest.change.seeds)})"
         )
