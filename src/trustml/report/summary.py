@@ -252,9 +252,10 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     parts = []
     if len(same):
         worst, agree = same.sort_values("value").iloc[0], int((same.value > 0.99).sum())
+        have = "has" if agree == 1 else "have"
         parts.append(
-            f"on the same weights {agree} of {len(same)} comparisons of two libraries, as they "
-            f"come, {'has' if agree == 1 else 'have'} a rank correlation above 0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, "
+            f"on the same weights {agree} of {len(same)} comparisons of two libraries, as they come, {have} a rank "
+            f"correlation above 0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, "
             f"{worst.method})"
         )
     asked = regimes_of(manifest)
