@@ -122,7 +122,7 @@ def frameworks(*pairs: tuple[float, float]) -> str:
 
 def test_frameworks_differ_only_where_all_pairs_together_say_so():
     assert frameworks((0.02, 0.9)).startswith(
-        "no framework is told apart from another by accuracy: the difference is 0.020 (R0, torch and jax"
+        "no framework is told apart from another by accuracy: the difference is 0.020 (R0, jax and torch"
     )
     assert frameworks((0.03, 0.02), (0.02, 0.9), (0.0, 1.0)).startswith(
         "no framework is told apart from another by accuracy: over 3 pairs the largest difference is 0.030"
@@ -146,7 +146,7 @@ def test_what_attackers_get():
         "DPSGD, which is no proof that none can"
     ]
     kept = row("audited_epsilon", 1.359, regime="DPSGD", verdict="not refuted")
-    assert "they show 1.35 at the most" in texts(summary(manifest("Plain"), table(kept), ()), "leakage")[0]
+    assert "it shows 1.35 at the most" in texts(summary(manifest("Plain"), table(kept), ()), "leakage")[0]
     planted = row("audited_epsilon", 4.0, verdict="violated", facts={"fault": "no clipping"})
     real = row("audited_epsilon", 4.0, regime="DPSGD", verdict="violated")
     assert "refutes" not in texts(summary(manifest("Plain"), table(planted), ()), "leakage")[0]
