@@ -129,16 +129,17 @@ def chart(drawing: Any, *, width: str, place: Any = st) -> None:
     place.altair_chart(_Trusted(drawing), width=width, alt=one.alternative)
 
 
-def downloads(part: str = "page") -> None:
+def downloads(part: str = "page", *, of: str = "") -> None:
     """Offer every chart of the page, or of a part of it, as PNG, SVG and CSV, and show its numbers as a table."""
     drawn = st.session_state.get(_DRAWN, {}).get(part, [])
     if drawn:
-        _offer(drawn, part)
+        _offer(drawn, part, of)
 
 
 @st.fragment
-def _offer(drawn: list[Drawn], part: str) -> None:
-    place = st.expander("Charts as tables, and to download", key=f"charts saved {part}", on_change="rerun")
+def _offer(drawn: list[Drawn], part: str, of: str) -> None:
+    label = " ".join(("Charts", of, "as tables, and to download")) if of else "Charts as tables, and to download"
+    place = st.expander(label, key=f"charts saved {part}", on_change="rerun")
     if place.open:  # else no table is sent to the browser
         with place:
             _one_of(drawn, part)

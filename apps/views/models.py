@@ -104,7 +104,7 @@ def show_model(records: list[JobRecord]) -> None:
     if places[-1].open:
         with places[-1]:
             show_examples(examples_of(*known, record.id, evidence))
-    downloads("model")
+    downloads("model", of="of the model")
 
 
 st.title("Models")

@@ -321,6 +321,8 @@ def test_the_models_page_makes_one_side_of_one_model_at_a_time(entry, tmp_path, 
         "Outputs",
         "All held-out examples",
     ]
+    offered = [one.label for one in app.expander]
+    assert offered == ["Charts of the model as tables, and to download", "Charts as tables, and to download"]
     drawn = len(app.get("vega_lite_chart"))
     assert "points lie on the dashed line" in text_of(app) and "shares of the true class" not in text_of(app)
     app.session_state["model tab"] = "Classes"
