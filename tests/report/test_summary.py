@@ -194,6 +194,12 @@ def test_two_seeds_are_too_few_and_each_backend_has_its_own_number():
     )
 
 
+def test_two_seeds_tell_nothing_of_luck_rather_than_no_change():
+    rows = [cost("torch", -0.6, -0.7, -0.5, seed=seed) for seed in (0, 1)]
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
+    assert "too few to tell it from luck" in text and "told apart" not in text
+
+
 def test_an_interval_that_is_not_there_decides_nothing():
     nothing = cost("jax", -0.1, float("nan"), float("nan"))
     text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, nothing), ()), "privacy")[0]

@@ -143,7 +143,9 @@ def _cost(table: pd.DataFrame, asked: Mapping[str, Settings], regime: str, promi
         old = not (table.measure == "score_difference").any()
         return "" if old else f"with {regime}{promise}: no model of it can be compared with {other}"
     text = f"with {regime}{promise} {score} changes against {other} by {_by_backend(changes)}"
-    if not any(change.is_told(pairs=len(changes)) for change in changes.values()):
+    if all(1 < change.seeds < SEEDS_FOR_A_CLAIM for change in changes.values()):
+        text += f"; fewer than {SEEDS_FOR_A_CLAIM} seeds are too few to tell it from luck"
+    elif not any(change.is_told(pairs=len(changes)) for change in changes.values()):
         text += "; none of it is told apart from no change"
     if is_federated(asked[regime]) and not is_federated(asked[other]) and promise:
         text += "; what federation costs is in it"
