@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from trustml.report.documents import plain_text
+
 _DRAWN, _PART = "charts of the page", "part of the page"
 _HTML = '<button value="png">PNG</button><button value="svg">SVG</button> <span role="status"></span>'
 _CSS = """
@@ -138,8 +140,8 @@ def downloads(part: str = "page", *, of: str = "") -> None:
 
 @st.fragment
 def _offer(drawn: list[Drawn], part: str, of: str) -> None:
-    label = " ".join(("Charts", of, "as tables, and to download")) if of else "Charts as tables, and to download"
-    place = st.expander(label, key=f"charts saved {part}", on_change="rerun")
+    label = " ".join(filter(None, ("Charts", of, "as tables, and to download")))
+    place = st.expander(plain_text(label), key=f"charts saved {part}", on_change="rerun")
     if place.open:  # else no table is sent to the browser
         with place:
             _one_of(drawn, part)
