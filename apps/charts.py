@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from trustml.report.documents import plain_text
+
 _DRAWN, _PART = "charts of the page", "part of the page"
 _HTML = '<button value="png">PNG</button><button value="svg">SVG</button> <span role="status"></span>'
 _CSS = """
@@ -129,15 +131,22 @@ def chart(drawing: Any, *, width: str, place: Any = st) -> None:
     place.altair_chart(_Trusted(drawing), width=width, alt=one.alternative)
 
 
-def downloads(part: str = "page") -> None:
+def downloads(part: str = "page", *, of: str = "") -> None:
     """Offer every chart of the page, or of a part of it, as PNG, SVG and CSV, and show its numbers as a table."""
     drawn = st.session_state.get(_DRAWN, {}).get(part, [])
     if drawn:
-        with st.expander("Charts as tables, and to download"):
-            _one_of(drawn, part)
+        _offer(drawn, part, of)
 
 
 @st.fragment
+def _offer(drawn: list[Drawn], part: str, of: str) -> None:
+    label = " ".join(filter(None, ("Charts", of, "as tables, and to download")))
+    place = st.expander(plain_text(label), key=f"charts saved {part}", on_change="rerun")
+    if place.open:  # else no table is sent to the browser
+        with place:
+            _one_of(drawn, part)
+
+
 def _one_of(drawn: list[Drawn], part: str) -> None:
     names = [one.alternative for one in drawn]  # a choice is no Markdown
     number = st.selectbox("Chart", range(len(drawn)), format_func=lambda one: names[one], key=f"chart saved {part}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import charts
@@ -75,11 +75,25 @@ def notes(lines: Sequence[str]) -> None:
         st.caption(plain_text(line))
 
 
-def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> None:
+@st.fragment
+def folded(label: str, show: Callable[[], None], *, key: str) -> None:
+    """Show a part of the page in an expander; it is made, and sent to the browser, when it is opened."""
+    place = st.expander(plain_text(label), key=key, on_change="rerun")
+    if place.open:
+        with place:
+            show()
+
+
+def show_rows(table: pd.DataFrame) -> None:
     """Show tidy rows in an expander: the chart as numbers."""
-    with st.expander(plain_text(label)):
-        columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
+    if table.empty:
+        return
+    columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
+
+    def show() -> None:
         st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")
+
+    folded("The rows behind this", show, key=" ".join(("rows", *sorted(set(table.measure)))))
 
 
 def say_missing(one: str, *, asked: bool, not_asked: str) -> NoReturn:

@@ -75,7 +75,7 @@ def show_what_if(run: RunDirectory, manifest: Manifest, recorded: ExplainedExamp
     if found is not None:
         with charts_of("what if"):
             _show(found, recorded)
-        downloads("what if")
+        downloads("what if", of="of what you gave")
 
 
 def _answered(answers: RunDirectory) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import streamlit as st
 from chosen_run import runs_folder
 from launching import (
@@ -20,7 +21,7 @@ from launching import (
 from page_parts import text_table
 
 from trustml.errors import RecordError, UsageError
-from trustml.privacy.statement import at_most
+from trustml.launch.forecast import Together, together_line
 from trustml.record.running import ask_to_end, executed_now
 from trustml.record.store import RunDirectory, list_runs
 from trustml.report.documents import plain_text
@@ -104,15 +105,8 @@ else:
                     for job in told["jobs"]
                 ]
             )
-            for group in told["together"]:
-                value = group["epsilon"]
-                epsilon = "no epsilon" if value is None else f"about epsilon {at_most(value, 2)}"
-                st.caption(
-                    plain_text(
-                        f"{group['models']} private models per {group['unit']}: {epsilon} at delta {group['delta']:g} "
-                        "for all together, which is what choosing among them costs."
-                    )
-                )
+            for group in msgspec.convert(told["together"], list[Together]):
+                st.caption(plain_text(f"{together_line(group)}."))
             for skip in told["skips"]:
                 st.caption(plain_text(f"Left out: {skip['reason']}"))
             for warning in told["warnings"]:

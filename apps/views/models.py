@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from charts import charts_of, downloads
 from chosen_run import current, measures, seen
 from page_parts import beside, draw, show_rows, sortable
 
 from trustml.measures.evidence import Evidence
 from trustml.models.tasks import facts_of
 from trustml.plan.job import short_model
+from trustml.record.schema import JobRecord
 from trustml.report.accuracy import figures
-from trustml.report.accuracy.details import Detail, details_of
+from trustml.report.accuracy.details import Detail, aspects_of, details_of
 from trustml.report.accuracy.examples import examples_frame
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
@@ -28,9 +30,9 @@ def learning_of(path: str, seen: str, _evidence: Evidence) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
-def shown_of(path: str, seen: str, job: str, _evidence: Evidence) -> tuple[Detail, ...]:
-    """Charts and tables of one model; anew when more is known."""
-    return details_of(_evidence, next(one for one in judged_models(_evidence) if one.id == job))
+def shown_of(path: str, seen: str, job: str, aspect: str, _evidence: Evidence) -> tuple[Detail, ...]:
+    """Charts and tables of one aspect of one model; anew when more is known."""
+    return details_of(_evidence, next(one for one in judged_models(_evidence) if one.id == job), aspect=aspect)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -41,7 +43,6 @@ def examples_of(path: str, seen: str, job: str, _evidence: Evidence) -> pd.DataF
 
 def show_examples(frame: pd.DataFrame) -> None:
     """Show all held-out examples in a table, filtered by what was answered."""
-    st.subheader("All held-out examples")
     kept = frame
     with st.container(horizontal=True):
         if "right" in frame:
@@ -69,6 +70,43 @@ def show_examples(frame: pd.DataFrame) -> None:
     )
 
 
+def show_aspect(job: str, aspect: str) -> None:
+    """Show one side of a model."""
+    details = shown_of(*known, job, aspect, evidence)
+    if not details:
+        st.info("Models of this task have nothing to show here.")
+    for detail in details:
+        if detail.chart is not None:
+            draw(detail.chart)
+        if detail.cells is not None:
+            st.subheader(plain_text(detail.title))
+            sortable(detail.cells)
+        st.caption(plain_text(detail.caption))
+
+
+@st.fragment
+def show_model(records: list[JobRecord]) -> None:
+    """Show one model, one side at a time: of the others nothing is made, and nothing is sent to the browser."""
+    names = [short_model(record.id) for record in records]
+    record = records[names.index(st.selectbox("Model", names))]
+    calibration = table[(table.job == record.id) & (table.measure == "calibration_error")].dropna(subset="value")
+    for row in calibration.itertuples():
+        st.markdown(
+            plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
+        )
+    aspects = aspects_of(evidence.task)
+    places = st.tabs([*aspects, "All held-out examples"], key="model tab", on_change="rerun")
+    with charts_of("model"):
+        for place, aspect in zip(places, aspects, strict=False):
+            if place.open:
+                with place:
+                    show_aspect(record.id, aspect)
+    if places[-1].open:
+        with places[-1]:
+            show_examples(examples_of(*known, record.id, evidence))
+    downloads("model", of="of the model")
+
+
 st.title("Models")
 table = measures()
 
@@ -83,7 +121,7 @@ for column in slice_columns(table):
         "plain model of the same framework and seed, on the same examples. Private training is known to hurt small "
         "groups more."
     )
-    show_rows(table[table.measure.str.startswith("slice_")])
+show_rows(table[table.measure.str.startswith("slice_")])
 
 run = current()
 evidence, known = Evidence(run.directory), (str(run.path), seen(run))
@@ -97,18 +135,5 @@ records = judged_models(evidence)
 if not records:
     st.info("No model of this run is trained yet, or all predict texts, whose perplexity stands in the overview.")
     st.stop()
-names = [short_model(record.id) for record in records]
-record = records[names.index(st.selectbox("Model", names))]
-calibration = table[(table.job == record.id) & (table.measure == "calibration_error")].dropna(subset="value")
-for row in calibration.itertuples():
-    st.markdown(
-        plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
-    )
-for detail in shown_of(*known, record.id, evidence):
-    if detail.chart is not None:
-        draw(detail.chart)
-    if detail.cells is not None:
-        st.subheader(plain_text(detail.title))
-        sortable(detail.cells)
-    st.caption(plain_text(detail.caption))
-show_examples(examples_of(*known, record.id, evidence))
+st.subheader("One model in detail")
+show_model(records)

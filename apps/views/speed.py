@@ -10,11 +10,14 @@ from chosen_run import current, measures, runs_folder, seen
 from page_parts import beside, draw, show_rows
 
 from trustml.launch.benchmarks import bench_module
-from trustml.measures.measure import shown_in
+from trustml.measures.entry import Measure
+from trustml.measures.measure import MEASURES, shown_in
 from trustml.report.documents import plain_text
 from trustml.report.speed import figures
 from trustml.report.speed.tables import load_words
 from trustml.report.speed.usage import usage_frame, usage_lines
+
+STEPS, OVER_TIME = "Steps", "Processor and memory over time"
 
 st.title("Speed")
 table = measures()
@@ -33,11 +36,29 @@ def used(path: str, seen: str, job: str) -> pd.DataFrame:
     return usage_frame(run.directory, [one for one in run.manifest.jobs if job in ("", one.id)])
 
 
+def part_of(measure: Measure) -> str:
+    """Name the part of the page that a measure belongs to."""
+    if measure.family != "speed":
+        return "Explanations"
+    return "Memory" if measure.unit == "bytes" else STEPS
+
+
+def show_measure(name: str) -> None:
+    """Draw one measure, a chart for each regime."""
+    measure, rows = MEASURES[name], table[table.measure == name].dropna(subset="value")
+    st.subheader(plain_text(measure.title.capitalize()))
+    st.caption(plain_text(measure.meaning))
+    if measure.spread == "quartiles":
+        st.caption(
+            "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
+        )
+    for chart in bars(*known, name):
+        draw(chart)
+    show_rows(rows)
+
+
 def show_usage() -> None:
-    """Draw processor and memory over time, where private/ is at hand."""
-    if used(*known, "").empty:
-        return
-    st.subheader("Processor and memory over time")
+    """Draw processor and memory over time."""
     jobs = ["", *(one.id for one in manifest.jobs if one.status == "ok")]
     chosen = st.selectbox("Workers of", jobs, format_func=lambda one: one or "all jobs", key="usage job")
     frame = used(*known, chosen)
@@ -62,23 +83,22 @@ st.caption(
         + ("Other jobs ran beside some of these: do not read small differences." if disturbed else "One job at a time.")
     )
 )
-# What a step takes comes first; what explanations take belongs to another family of measures.
 for text in load_words(table):
     st.warning(plain_text(text[:1].upper() + text[1:]))
-for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[1].family != "speed"):
-    rows = table[table.measure == name].dropna(subset="value")
-    if rows.empty:
-        continue
-    st.subheader(plain_text(measure.title.capitalize()))
-    st.caption(plain_text(measure.meaning))
-    if measure.spread == "quartiles":
-        st.caption(
-            "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
-        )
-    for chart in bars(*known, name):
-        draw(chart)
-    show_rows(rows)
-show_usage()
+places: dict[str, list[str]] = {STEPS: [], "Memory": [], "Explanations": []}
+for name, measure in shown_in("speed page").items():
+    if table[table.measure == name].value.notna().any():
+        places[part_of(measure)].append(name)
+parts = [*(part for part, names in places.items() if names), *([] if used(*known, "").empty else [OVER_TIME])]
+if parts:
+    # Of the others nothing is drawn: a dozen charts that nobody sees would keep the browser busy.
+    for place, part in zip(st.tabs(parts, key="speed tab", on_change="rerun"), parts, strict=True):
+        if place.open:
+            with place:
+                for name in places.get(part, ()):
+                    show_measure(name)
+                if part == OVER_TIME:
+                    show_usage()
 panels = bench_module("panels")  # no part of an installation
 if panels is not None and st.toggle("Show what `trustml bench` measured of trustml beside other libraries"):
     panels.show_benchmark(runs_folder())

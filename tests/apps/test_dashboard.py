@@ -328,6 +328,8 @@ def listed_examples(app: AppTest) -> pd.DataFrame:
 def test_held_out_examples_are_filtered_by_what_was_answered(entry, tmp_path, monkeypatch):
     run = copy_of("frameworks", tmp_path)
     app = opened(entry, tmp_path, monkeypatch, page="models")
+    app.session_state["model tab"] = "All held-out examples"
+    app.run()
     assert_whole(app)
     everything = listed_examples(app)
     assert len(everything) == run.manifest.data.test_examples
@@ -339,3 +341,41 @@ def test_held_out_examples_are_filtered_by_what_was_answered(entry, tmp_path, mo
     app.selectbox(key="examples true").set_value(wrong.true.iloc[0]).run()
     assert set(listed_examples(app).true) == {wrong.true.iloc[0]}
     assert f"of {len(everything):,} held-out examples" in text_of(app)
+
+
+def test_the_models_page_makes_one_side_of_one_model_at_a_time(entry, tmp_path, monkeypatch):
+    copy_of("frameworks", tmp_path)
+    app = opened(entry, tmp_path, monkeypatch, page="models")
+    assert_whole(app)
+    assert [tab.label for tab in app.tabs] == [
+        "Confidence",
+        "Classes",
+        "Thresholds",
+        "Outputs",
+        "All held-out examples",
+    ]
+    offered = [one.label for one in app.expander]
+    assert offered == ["Charts of the model as tables, and to download", "Charts as tables, and to download"]
+    drawn = len(app.get("vega_lite_chart"))
+    assert "points lie on the dashed line" in text_of(app) and "shares of the true class" not in text_of(app)
+    app.session_state["model tab"] = "Classes"
+    app.run()
+    assert_whole(app)
+    assert "shares of the true class" in text_of(app) and "points lie on the dashed line" not in text_of(app)
+    assert len(app.get("vega_lite_chart")) == drawn > 1
+
+
+def test_rows_behind_a_chart_are_sent_when_they_are_asked_for(entry, tmp_path, monkeypatch):
+    copy_of("frameworks", tmp_path)
+    app = opened(entry, tmp_path, monkeypatch, page="speed")
+    assert_whole(app)
+    assert len(app.dataframe) == 0 and len(app.get("vega_lite_chart")) > 3
+    app.session_state["rows step_time_median"] = True
+    app.run()
+    assert_whole(app)
+    (rows,) = app.dataframe
+    assert set(rows.value.measure) == {"step_time_median"}
+    app.session_state["speed tab"] = "Memory"
+    app.run()
+    assert_whole(app)
+    assert app.subheader[0].value == "Peak memory"

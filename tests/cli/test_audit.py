@@ -64,12 +64,30 @@ def test_a_model_of_a_module_fails_on_a_risk_and_everything_is_written(folder):
     content = json.loads((folder / "audit.json").read_text())
     assert {one["id"]: one["severity"] for one in content["findings"]}["membership.loss"] == "risk"
     assert (folder / "audit.html").is_file() and (folder / "card.md").is_file()
+    assert done.stderr.splitlines()[-2:] == ["wrote audit.html", "wrote card.md"]
 
 
 def test_a_function_without_parameters_makes_the_model(folder):
     done = audit(folder, "mine:make", *DATA, "--checks", "membership", "--fail-on", "risk")
     assert done.returncode == 0, done.stderr
     assert "membership.loss" in done.stdout and done.stdout.rstrip().endswith("passed; worst finding: note")
+
+
+def test_a_table_is_audited_as_its_arrays_are(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uniform.py").write_text("import numpy as np\nmake = lambda: lambda x: np.full((len(x), 3), 1 / 3)\n")
+    found = []
+    for part in ("train", "holdout"):
+        with np.load(folder / f"{part}.npz") as arrays:
+            rows = np.column_stack([arrays["inputs"], arrays["labels"]]).astype(float).tolist()
+        lines = [",".join(map(repr, [*row[:-1], int(row[-1])])) for row in rows]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["a,b,c,d,e,f,label", *lines]))
+    for given in (folder, tmp_path):
+        files = [next(given.glob(f"{part}.*")) for part in ("train", "holdout")]
+        arguments = ["--train", str(files[0]), "--holdout", str(files[1]), "--checks", "membership"]
+        assert _main(["audit", "uniform:make", *arguments]) == 0, capsys.readouterr().err
+        found.append(capsys.readouterr().out)
+    assert files[0].suffix == ".csv" and found[0] == found[1] and "membership.loss" in found[1]
 
 
 def test_exchanged_sets_fail_and_a_holdout_that_is_the_training_set_is_one_line(folder):

@@ -153,7 +153,7 @@ def test_columns_of_lists_are_refused_by_name(table, tmp_path):
 
 def test_two_likely_labels_are_none_and_the_one_is_told(table, tmp_path):
     table = table.rename(columns={"ill": "class", "height": "y"})
-    with pytest.raises(UsageError, match="2 columns named as one; name it: y, class"):
+    with pytest.raises(UsageError, match="2 columns named like labels; name the one to learn: y, class"):
         draft(written(table, tmp_path))
     told = draft(written(table.drop(columns="y"), tmp_path)).told
     assert "the label is 'class': 2 texts: classes." in told

@@ -107,7 +107,8 @@ def test_the_command_prints_it_and_runs_nothing(tmp_path, capsys, monkeypatch):
     assert _main(arguments) == 0
     out = capsys.readouterr().out
     assert "1,438 examples to train on, 359 held out; nothing was written" in out
-    assert "train.jax.DPSGD.s0" in out and "6 jobs one after another: of 6 jobs nothing is known" in out
+    assert "train.jax.DPSGD.s0" in out and "6 jobs one after another: no earlier run tells how long" in out
+    assert "unknown" not in out and max(map(len, out.splitlines())) <= 80
     assert not (tmp_path / "runs").exists()
     assert _main([*arguments, "--json"]) == 0
     assert '"noise_multiplier":2.' in capsys.readouterr().out

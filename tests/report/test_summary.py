@@ -121,8 +121,11 @@ def frameworks(*pairs: tuple[float, float]) -> str:
 
 
 def test_frameworks_differ_only_where_all_pairs_together_say_so():
+    assert frameworks((0.02, 0.9)).startswith(
+        "no framework is told apart from another by accuracy: the difference is 0.020 (R0, jax and torch"
+    )
     assert frameworks((0.03, 0.02), (0.02, 0.9), (0.0, 1.0)).startswith(
-        "no framework is told apart from another by accuracy, over 3 pairs: the largest difference is 0.030"
+        "no framework is told apart from another by accuracy: over 3 pairs the largest difference is 0.030"
     )
     assert frameworks((0.03, 0.01), (0.02, 0.9)).startswith("by accuracy jax is 0.030 above torch in R0, of 2 pairs")
     assert "torch is 0.030 above jax in R0" in frameworks((-0.03, 0.001))
@@ -143,7 +146,7 @@ def test_what_attackers_get():
         "DPSGD, which is no proof that none can"
     ]
     kept = row("audited_epsilon", 1.359, regime="DPSGD", verdict="not refuted")
-    assert "they show 1.35 at the most" in texts(summary(manifest("Plain"), table(kept), ()), "leakage")[0]
+    assert "it shows 1.35 at the most" in texts(summary(manifest("Plain"), table(kept), ()), "leakage")[0]
     planted = row("audited_epsilon", 4.0, verdict="violated", facts={"fault": "no clipping"})
     real = row("audited_epsilon", 4.0, regime="DPSGD", verdict="violated")
     assert "refutes" not in texts(summary(manifest("Plain"), table(planted), ()), "leakage")[0]
@@ -157,14 +160,14 @@ def test_models_that_are_no_better_than_a_constant_are_named():
     good = row("accuracy", 0.99, "jax", low=0.98, high=1.0, facts={"majority": 0.967})
     poor = row("accuracy", 0.968, "jax", "DPSGD", low=0.959, high=0.975, facts={"majority": 0.967})
     assert texts(summary(manifest("Plain", "DPSGD"), table_of([good, poor]), ()), "use") == [
-        "1 of 2 models are better than always answering the largest class (0.967); not told apart from it: DPSGD in "
+        "1 of 2 models is better than always answering the largest class (0.967); not told apart from it: DPSGD in "
         "jax (0.968)"
     ]
     worse = row("accuracy", 0.3, "jax", "Random", low=0.25, high=0.35, facts={"majority": 0.967})
     gone = row("accuracy", float("nan"), "torch", "DPSGD")
     text = texts(summary(manifest("Plain", "DPSGD"), table_of([good, worse, gone]), ()), "use")[0]
-    assert "1 of 3 models are better" in text
-    assert "; worse than it: Random in jax (0.300); 1 have no score with an interval" in text
+    assert "1 of 3 models is better" in text
+    assert "; worse than it: Random in jax (0.300); 1 has no score with an interval" in text
     flat = row("r2", 0.01, low=-0.02, high=0.04)
     assert texts(summary(manifest("Plain"), table_of([flat]), ()), "use")[0].startswith(
         "0 of 1 models are better than always answering the mean (0.000)"
@@ -189,6 +192,12 @@ def test_two_seeds_are_too_few_and_each_backend_has_its_own_number():
         "in torch (smallest and largest of 2 seeds), -0.100 [-0.200, -0.050] in jax (95 % interval over held-out"
         in text
     )
+
+
+def test_two_seeds_tell_nothing_of_luck_rather_than_no_change():
+    rows = [cost("torch", -0.6, -0.7, -0.5, seed=seed) for seed in (0, 1)]
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
+    assert "too few to tell it from luck" in text and "told apart" not in text
 
 
 def test_an_interval_that_is_not_there_decides_nothing():
@@ -235,7 +244,7 @@ def test_what_was_tried_without_a_result_is_no_acquittal():
     assert "not all models were attacked with a result: DPSGD" in text and "No attack was tried" not in text
     audited = row("audited_epsilon", 0.7, regime="DPSGD", verdict="not refuted")
     text = texts(summary(manifest("Plain", "DPSGD"), table(audited), ()), "leakage")[0]
-    assert text == "1 audits of epsilon refute no claim; they show 0.70 at the most"
+    assert text == "an audit of epsilon refutes no claim; it shows 0.70 at the most"
 
 
 def test_jobs_that_failed_are_counted():

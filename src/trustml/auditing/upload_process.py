@@ -6,19 +6,16 @@ started it: neither the limits nor a cancellation need that server.
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
 import sys
 import time
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from trustml.auditing.tables import examples_of_csv
 from trustml.errors import TrustmlError, UsageError
 from trustml.launch.process import resident_bytes
 from trustml.processes import module_command
@@ -30,7 +27,6 @@ TABLES = {"train.csv": "train.npz", "holdout.csv": "holdout.npz"}
 """Tables that may be in the folder, and the arrays that they become."""
 MODULE = "trustml.auditing.upload_process"
 _TABLE = "table"
-_LARGEST_LABEL = 2**31 - 1
 _LOOK_SECONDS, _LOOK_SELDOM, _LOOK_SHARE = 0.1, 1.0, 0.05
 
 
@@ -40,44 +36,6 @@ class AuditLimits:
 
     seconds: float
     memory: int
-
-
-def examples_of_csv(source: Path) -> bytes:
-    """Give a table of numbers, with a line of names above and labels in the last column, as .npz.
-
-    Raises
-    ------
-    UsageError
-    """
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as stream:
-            lines = (line for line in csv.reader(stream) if line)
-            names, width, values = next(lines, []), 0, array("d")  # eight bytes a number, not the text of all
-            for line in lines:
-                width = width or len(line)
-                if len(line) != width:
-                    raise ValueError(f"a line of {len(line)} values, another of {width}")
-                values.extend(map(float, line))
-    except (csv.Error, ValueError) as error:
-        raise UsageError(f"examples: are no table of numbers in UTF-8 ({str(error)[:80]}); give .npz") from None
-    if width < 2:
-        raise UsageError("examples: need a line of names, then rows of numbers, the label in the last column")
-    table = np.frombuffer(values).reshape(-1, width)
-    labels = table[:, -1]
-    with np.errstate(over="ignore"):
-        inputs = table[:, :-1].astype(np.float32)
-    for row, column in np.argwhere(~np.isfinite(inputs))[:1]:
-        name = names[column] if column < len(names) else f"column {column + 1}"
-        raise UsageError(
-            f"examples: {name[:60]!r} is {table[row, column]:g} in row {row + 1}, no finite number of float32; "
-            "scale the column, or leave the row out"
-        )
-    for row in np.flatnonzero(~((labels >= 0) & (labels <= _LARGEST_LABEL) & (labels == np.round(labels))))[:1]:
-        raise UsageError(
-            f"examples: the label is {labels[row]:g} in row {row + 1}; the last column must hold labels, whole numbers "
-            "from 0 in the order of the outputs"
-        )
-    return encode_arrays({"inputs": inputs, "labels": labels.astype(np.int64)})
 
 
 def audit_uploads(folder: Path, arguments: Sequence[str], *, limits: AuditLimits) -> int:
@@ -141,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] == _TABLE:
             source, target = Path(arguments[1]), Path(arguments[2])
-            write_atomic(target, examples_of_csv(source), private=True)
+            inputs, labels = examples_of_csv(source)
+            write_atomic(target, encode_arrays({"inputs": inputs, "labels": labels}), private=True)
             return 0
         seconds, memory, *given = arguments
         limits = AuditLimits(seconds=float(seconds), memory=int(memory))

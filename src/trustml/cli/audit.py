@@ -48,7 +48,7 @@ class _Asked:
 
 @click.command("audit", short_help="Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.")
 @click.argument("target")
-@click.option("--train", type=_path, help="Examples it was trained on: .npz with `inputs` and `labels`.")
+@click.option("--train", type=_path, help="Examples it was trained on: .npz with `inputs` and `labels`, or .csv.")
 @click.option("--holdout", type=_path, help="Examples of the same source that it was not trained on.")
 @claim_options
 @endpoint_options
@@ -121,12 +121,10 @@ def command(
     )
     with _progress(sys.stderr) as tell:
         audit = _audited(context, target, asked, root=root, tell=tell)
-    if report is not None:
-        audit.report(report)
-    if model_card is not None:
-        audit.model_card(model_card)
-    if ml_bom is not None:
-        audit.ml_bom(ml_bom)
+    for path, write in ((report, audit.report), (model_card, audit.model_card), (ml_bom, audit.ml_bom)):
+        if path is not None:
+            write(path)
+            click.echo(f"wrote {path}", err=True)
     with data_stream(file) as stream:
         if as_json:
             stream.write(audit.to_json())
@@ -317,6 +315,7 @@ def _loaded(target: str) -> Any:
 
 
 def _examples(path: Path | None) -> tuple[Any, Any] | None:
+    from trustml.auditing.tables import examples_of_csv
     from trustml.errors import DataError
     from trustml.record.files import read_arrays
 
@@ -324,6 +323,8 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
         return None
     if not path.is_file():
         raise DataError(f"{path}: no such file; write it by numpy.savez(path, inputs=..., labels=...)")
+    if path.suffix.lower() == ".csv":
+        return examples_of_csv(path)
     arrays = read_arrays(path)
     labels = arrays.pop("labels", None)
     if labels is not None and "input_ids" in arrays and "inputs" not in arrays:

@@ -208,26 +208,34 @@ def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool,
 
 
 def _print_forecast(out: Any, found: Forecast) -> None:
-    from trustml.privacy.statement import at_most
+    from trustml.launch.forecast import together_line
     from trustml.report.documents import titled_table
 
     out.print(f"{found.train_examples:,} examples to train on, {found.test_examples:,} held out; nothing was written")
+    some_known = found.unknown < len(found.jobs)
     table = titled_table(
-        "what would be done", "job", ">steps", ">noise", ">seconds", ">peak MiB", ">as of earlier jobs"
+        "what would be done",
+        *("job", ">steps", ">noise"),
+        *((">seconds", ">peak MiB", ">as of earlier jobs") if some_known else ()),
     )
     for job in found.jobs:
-        table.add_row(
+        cells = [
             job.id,
             "" if job.steps is None else f"{job.steps:,}",
             "" if job.noise_multiplier is None else f"{job.noise_multiplier:.4g}",
-            "unknown" if job.seconds is None else f"{job.seconds:.0f}",
-            "unknown" if job.memory is None else f"{job.memory / 2**20:.0f}",
-            str(job.earlier or ""),
-        )
+        ]
+        if some_known:
+            cells += [
+                "unknown" if job.seconds is None else f"{job.seconds:.0f}",
+                "unknown" if job.memory is None else f"{job.memory / 2**20:.0f}",
+                str(job.earlier or ""),
+            ]
+        table.add_row(*cells)
     out.print(table)
-    known = [f"{found.seconds:.0f} seconds as earlier ones took"] if found.unknown < len(found.jobs) else []
-    known += [f"of {found.unknown} jobs nothing is known"] if found.unknown else []
-    out.print(f"{len(found.jobs)} jobs one after another: {', and '.join(known)}")
+    how_long = f"{found.seconds:.0f} seconds as earlier ones took" if some_known else "no earlier run tells how long"
+    if some_known and found.unknown:
+        how_long += f", and {found.unknown} of which nothing is known"
+    out.print(f"{len(found.jobs)} jobs one after another: {how_long}")
     for of in dict.fromkeys(one.of for one in found.sweep):
         fields: dict[str, list[str]] = {}
         for one in found.sweep:
@@ -239,12 +247,7 @@ def _print_forecast(out: Any, found: Forecast) -> None:
         what = f"a sweep of {of} over" if whole else f"{settings} settings of {of} drawn from"
         out.print(f"{what} {' x '.join(each)}", soft_wrap=True)
     for group in found.together:
-        epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
-        out.print(
-            f"{group.models} private models per {group.unit}: {epsilon} at delta "
-            f"{group.delta:g} for all together, which is what choosing among them costs",
-            soft_wrap=True,
-        )
+        out.print(together_line(group), soft_wrap=True)
     for skip in found.skips:
         out.print(f"left out: {skip.cell} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
     for warning in found.warnings:

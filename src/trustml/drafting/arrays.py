@@ -49,7 +49,8 @@ def find_in_npz(path: Path, label: str | None, settings: Mapping[str, Any]) -> F
     known = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     labels = label or next((name for name in _LABELS if name in shapes), None)
     if labels not in shapes:
-        raise UsageError(f"--label: {path} has no array that is named as one; name it: {known}")
+        what = f"has no array {label!r}; name one of" if label else "has no array with a usual name of labels; name it:"
+        raise UsageError(f"--label: {path} {what} {known}")
     others = [name for name, shape in shapes.items() if name != labels and len(shape) in (2, 3, 4)]
     alike = [name for name in others if shapes[name][0] == shapes[labels][0]]
     if len(alike) != 1:

@@ -100,10 +100,14 @@ def likely_label(names: Sequence[str], path: Path) -> str:
     """
     likely = [name for name in names if name.strip().lower() in _LABELS]
     if len(likely) > 1:
-        raise UsageError(f"--label: {path} has {len(likely)} columns named as one; name it: {', '.join(likely)}")
+        raise UsageError(
+            f"--label: {path} has {len(likely)} columns named like labels; name the one to learn: {', '.join(likely)}"
+        )
     if likely:
         return likely[0]
-    raise UsageError(f"--label: {path} has no column that is named as one; name the one to learn: {', '.join(names)}")
+    raise UsageError(
+        f"--label: no name of a column of {path} is a usual one of a label; name the one to learn: {', '.join(names)}"
+    )
 
 
 def task_of_column(read: Tables, source: Table) -> tuple[Task, dict[str, str]]:

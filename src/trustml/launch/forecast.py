@@ -19,6 +19,7 @@ from trustml.plan.mechanism import make_charge
 from trustml.plan.support import Skip
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, PrivacyUnit
+from trustml.privacy.statement import at_most
 from trustml.record.starts import StartRecord, earlier_charges, is_void, once
 from trustml.record.store import RunDirectory, newest_first
 from trustml.scenario.federated import FederatedSpec
@@ -73,6 +74,15 @@ class Together:
     models: int
     epsilon: float | None
     delta: float
+
+
+def together_line(group: Together) -> str:
+    """Say what private models cost together."""
+    epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
+    return (
+        f"{group.models} private models: {epsilon} per {group.unit} at delta {group.delta:g} for all together, which "
+        "is what choosing among them costs"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,11 @@ def listed(names: Sequence[str], most: int = MOST_TOLD) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Write a number before the word that goes with it."""
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def kept(rows: pd.DataFrame, flags: Iterable[object]) -> pd.DataFrame:
     """Give the rows whose flag holds."""
     import numpy as np
@@ -138,7 +143,9 @@ def _cost(table: pd.DataFrame, asked: Mapping[str, Settings], regime: str, promi
         old = not (table.measure == "score_difference").any()
         return "" if old else f"with {regime}{promise}: no model of it can be compared with {other}"
     text = f"with {regime}{promise} {score} changes against {other} by {_by_backend(changes)}"
-    if not any(change.is_told(pairs=len(changes)) for change in changes.values()):
+    if all(1 < change.seeds < SEEDS_FOR_A_CLAIM for change in changes.values()):
+        text += f"; fewer than {SEEDS_FOR_A_CLAIM} seeds are too few to tell it from luck"
+    elif not any(change.is_told(pairs=len(changes)) for change in changes.values()):
         text += "; none of it is told apart from no change"
     if is_federated(asked[regime]) and not is_federated(asked[other]) and promise:
         text += "; what federation costs is in it"
@@ -203,11 +210,12 @@ def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
             f"{one.first if one.change.value > 0 else one.second} in {one.regime}"
             for one in apart
         ]
-        text = f"by {score} {listed(words)}, of {len(pairs)} pairs"
+        text = f"by {score} {listed(words)}, of {counted(len(pairs), 'pair', 'pairs')}"
     else:
         widest = max(pairs, key=lambda one: abs(one.change.value))
+        which = "the difference" if len(pairs) == 1 else f"over {len(pairs)} pairs the largest difference"
         text = (
-            f"no framework is told apart from another by {score}, over {len(pairs)} pairs: the largest difference is "
+            f"no framework is told apart from another by {score}: {which} is "
             f"{abs(widest.change.value):.3f} ({widest.regime}, {widest.first} and {widest.second}; "
             f"{over_seeds(widest.change.seeds)})"
         )

@@ -20,6 +20,7 @@ from trustml.report.score_changes import (
     Answer,
     Question,
     cost_answers,
+    counted,
     framework_answer,
     is_federated,
     is_plain,
@@ -92,14 +93,15 @@ def _use(table: pd.DataFrame) -> Answer | None:
     what = "the mean" if score == "r2" else best_constant(rows)[0]
     better, worse = rows[rows.low > constant], rows[rows.high < constant]
     same = rows[(rows.low <= constant) & (rows.high >= constant)]
-    parts = [f"{len(better)} of {len(asked)} models are better than always answering {what} ({constant:.3f})"]
+    verb = "is" if len(better) == 1 else "are"
+    parts = [f"{len(better)} of {len(asked)} models {verb} better than always answering {what} ({constant:.3f})"]
     for words, group in (("not told apart from it", same), ("worse than it", worse)):
         if len(group):
             parts.append(
                 f"{words}: {listed([f'{r.regime} in {r.backend} ({r.value:.3f})' for r in group.itertuples()])}"
             )
     if len(asked) > len(rows):
-        parts.append(f"{len(asked) - len(rows)} have no score with an interval")
+        parts.append(f"{counted(len(asked) - len(rows), 'has', 'have')} no score with an interval")
     return Answer(question="use", text="; ".join(parts), measure=score)
 
 
@@ -149,11 +151,12 @@ def _audited(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     broken = [str(name) for name in dict.fromkeys(rows[rows.verdict == "violated"].regime)]
     if broken:
         return [f"an audit refutes the claimed epsilon of {', '.join(broken)}"]
-    return (
-        [f"{len(rows)} audits of epsilon refute no claim; they show {at_least(rows.value.max(), 2)} at the most"]
-        if len(rows)
-        else []
-    )
+    if rows.empty:
+        return []
+    most = f"{at_least(rows.value.max(), 2)} at the most"
+    if len(rows) == 1:
+        return [f"an audit of epsilon refutes no claim; it shows {most}"]
+    return [f"{len(rows)} audits of epsilon refute no claim; they show {most}"]
 
 
 _LEAK = "more of what {} trained on than of what they did not"
@@ -249,8 +252,9 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     parts = []
     if len(same):
         worst, agree = same.sort_values("value").iloc[0], int((same.value > 0.99).sum())
+        have = "has" if agree == 1 else "have"
         parts.append(
-            f"on the same weights {agree} of {len(same)} comparisons of two libraries, as they come, have a rank "
+            f"on the same weights {agree} of {len(same)} comparisons of two libraries, as they come, {have} a rank "
             f"correlation above 0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, "
             f"{worst.method})"
         )

@@ -11,7 +11,7 @@ from sklearn import metrics
 from tests.report.test_charts import BACKGROUNDS, contrast
 from trustml.models.losses import sigmoid
 from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression
-from trustml.report.accuracy.details import details_of
+from trustml.report.accuracy.details import aspects_of, details_of
 from trustml.report.accuracy.frames import judged_models
 from trustml.report.accuracy.scores import (
     MOST_CURVES,
@@ -130,12 +130,12 @@ def test_errors_of_a_regression_are_in_the_unit_of_the_data():
             Classes(),
             [
                 "Reliability",
+                "Most confident mistakes",
                 "Confusion matrix",
+                "Each class",
                 "ROC",
                 "Precision and recall",
                 "Thresholds",
-                "Each class",
-                "Most confident mistakes",
             ],
         ),
         (Regression(target_range=(0.0, 1.0)), ["Predicted and true", "Errors", "Largest errors"]),
@@ -147,6 +147,8 @@ def test_details_of_a_model_can_be_seen_on_white_and_on_dark_pages(task, titles)
         outputs, labels = outputs[:, 1:], labels[:, None].astype(np.float32)
     found = details_of(evidence_of(task, outputs, labels), MODEL)
     assert [one.title.partition(":")[0] for one in found] == titles
+    of_aspects = [details_of(evidence_of(task, outputs, labels), MODEL, aspect=name) for name in aspects_of(task)]
+    assert [one.title.partition(":")[0] for aspect in of_aspects for one in aspect] == titles
     for text in (str(one.chart.to_dict()) for one in found if one.chart is not None):
         marks = [part.split("'")[0] for part in text.split("'color': '#")[1:]]
         assert marks == [] or min(contrast(f"#{mark}", page) for mark in marks for page in BACKGROUNDS) >= 2.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trustml.measures.evidence import Evidence
-from trustml.models.tasks import Regression
+from trustml.models.tasks import Regression, Task
 from trustml.record.schema import JobRecord
 from trustml.report.accuracy import figures
 from trustml.report.accuracy.examples import projection_frame, projection_points
@@ -39,19 +39,43 @@ class Detail:
     cells: pd.DataFrame | None = None
 
 
-def details_of(evidence: Evidence, record: JobRecord) -> tuple[Detail, ...]:
-    """Make what a model's held-out answers are shown by, of those of :func:`~.frames.judged_models`."""
-    made = _of_numbers if isinstance(evidence.task, Regression) else _of_answers
-    return tuple(made(evidence, record))
+def aspects_of(task: Task) -> tuple[str, ...]:
+    """Name the aspects under which models of a task are looked at, in their order."""
+    return tuple(_OF_NUMBERS if isinstance(task, Regression) else _OF_ANSWERS)
 
 
-def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
+def details_of(evidence: Evidence, record: JobRecord, *, aspect: str | None = None) -> tuple[Detail, ...]:
+    """Make what a model's held-out answers are shown by, of those of :func:`~.frames.judged_models`.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    record : JobRecord
+    aspect : str, optional
+        One of :func:`aspects_of`; by default all of them.
+    """
+    made = _OF_NUMBERS if isinstance(evidence.task, Regression) else _OF_ANSWERS
+    return tuple(one for name, found in made.items() if aspect in (None, name) for one in found(evidence, record))
+
+
+def _confidence(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
     yield Detail(
         title="Reliability",
         caption="Answers given with a confidence should be right as often as it says: points lie on the dashed line. "
         "Bars are Wilson 95 % intervals; a bin of few examples says little.",
         chart=figures.reliability_curve(reliability_frame(evidence, record), title="reliability"),
     )
+    mistakes = mistakes_frame(evidence, record)
+    if mistakes is not None:
+        yield Detail(
+            title="Most confident mistakes",
+            caption="Wrong answers, the surest first: a wrong label, or what the model has not learned. Numbers are "
+            "places among the held-out examples.",
+            cells=mistakes,
+        )
+
+
+def _classes(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
     confused = confusion_frame(evidence, record)
     if confused is not None:
         yield Detail(
@@ -59,16 +83,17 @@ def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
             caption="Numbers are held-out examples, colours shares of the true class.",
             chart=figures.confusion_matrix(confused, title="what was answered for each class"),
         )
-    projected = projection_frame(evidence, record)
-    if projected is not None:
-        points, share = projected
+    classes = class_frame(evidence, record)
+    if classes is not None:
         yield Detail(
-            title="Outputs in two dimensions",
-            caption=f"Logits of {len(points):,} held-out examples in the two directions in which they differ most "
-            f"(PCA, {share:.0%} of their variance); hollow and larger where the answer is wrong. What differs in other "
-            "directions lies on top of each other here.",
-            chart=projection_points(points, title="outputs, projected"),
+            title="Each class",
+            caption="Recall: of the examples of the class, the share that is answered so. Precision: of those answers, "
+            "the share that is right. Wilson 95 % intervals.",
+            cells=classes,
         )
+
+
+def _thresholds(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
     curves = score_curves(evidence, record)
     if curves is not None:
         yield Detail(
@@ -93,25 +118,22 @@ def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
             "scores on them flatter it.",
             cells=cells,
         )
-    classes = class_frame(evidence, record)
-    if classes is not None:
+
+
+def _outputs(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
+    projected = projection_frame(evidence, record)
+    if projected is not None:
+        points, share = projected
         yield Detail(
-            title="Each class",
-            caption="Recall: of the examples of the class, the share that is answered so. Precision: of those answers, "
-            "the share that is right. Wilson 95 % intervals.",
-            cells=classes,
-        )
-    mistakes = mistakes_frame(evidence, record)
-    if mistakes is not None:
-        yield Detail(
-            title="Most confident mistakes",
-            caption="Wrong answers, the surest first: a wrong label, or what the model has not learned. Numbers are "
-            "places among the held-out examples.",
-            cells=mistakes,
+            title="Outputs in two dimensions",
+            caption=f"Logits of {len(points):,} held-out examples in the two directions in which they differ most "
+            f"(PCA, {share:.0%} of their variance); hollow and larger where the answer is wrong. What differs in other "
+            "directions lies on top of each other here.",
+            chart=projection_points(points, title="outputs, projected"),
         )
 
 
-def _of_numbers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
+def _predictions(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
     predicted = predicted_frame(evidence, record)
     yield Detail(
         title="Predicted and true",
@@ -129,3 +151,7 @@ def _of_numbers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
         caption="Numbers are places among the held-out examples.",
         cells=mistakes_frame(evidence, record),
     )
+
+
+_OF_ANSWERS = {"Confidence": _confidence, "Classes": _classes, "Thresholds": _thresholds, "Outputs": _outputs}
+_OF_NUMBERS = {"Predictions": _predictions}
