@@ -15,6 +15,8 @@ from trustml_bench.workloads import ALIKE
 
 Unit: TypeAlias = Literal["ms", "MiB"]
 Framework: TypeAlias = Literal["torch", "jax", "tensorflow"]
+_LEAST_SHARE = 0.005
+"""Of what is shown."""
 _OWN: dict[Framework, str] = {"torch": TORCH, "jax": JAX, "tensorflow": TENSORFLOW}
 
 
@@ -68,7 +70,8 @@ def profile_section(profile: Profile, judged: Sequence[Judged]) -> str:
         "## Where the time and the memory of bars that are not met go",
         "",
         "Made by `benchmarks/large_step_parts.py`: medians of calls in one process for each framework, in turns, with "
-        "quartiles; operators of PyTorch by its own profiler, which slows small ones. *Share* is of the whole. "
+        "quartiles; operators of PyTorch by its own profiler, which slows small ones. *Share* is of the whole; "
+        "what is below half a percent of it is left out. "
         f"Measured at commit {profile.revision[:12]} on {profile.machine} at a load of {profile.load:.1f}.",
         "",
     ]
@@ -98,6 +101,8 @@ def _table(parts: Sequence[Part], unit: Unit) -> list[str]:
     wholes = {part.work: part.median for part in parts if part.whole}
     lines = [f"| work | part | {unit} | quartiles | share |", "|---|---|---|---|---|"]
     for part in parts:
+        if part.median < _LEAST_SHARE * wholes.get(part.work, 0.0) or part.median <= 0:
+            continue
         low, high = np.quantile(part.values, [0.25, 0.75])
         share = f"{part.median / wholes[part.work]:.0%}" if wholes.get(part.work) else ""
         spread = f"{low:.1f}-{high:.1f}" if len(part.values) > 1 else ""

@@ -6,6 +6,7 @@ and by what tensors hold.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,11 +29,9 @@ from trustml_bench.parts import Part
 from trustml_bench.serve import forget_high_water, high_water
 from trustml_bench.workloads import (
     CLIPPING_NORM,
-    LARGE,
     LEARNING_RATE,
     NOISE_MULTIPLIER,
     Workload,
-    WorkloadKind,
     make_model,
     make_own_batch,
 )
@@ -52,9 +51,12 @@ _OPERATORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def main(arguments: list[str]) -> None:
-    """Print the parts as JSON."""
-    (turns,) = map(int, arguments)
+    """Print the parts as JSON; after ``memory``, what a work of a network holds."""
     load_backend("torch").open_device("cpu", 0)
+    if arguments[0] == "memory":
+        sys.stdout.buffer.write(msgspec.json.encode(own_memory(*arguments[1:])))
+        return
+    (turns,) = map(int, arguments)
     parts: list[Part] = []
     for network in ("resnet20", "encoder"):
         parts += [*step_memory(network), *steps(network, turns)]
@@ -159,30 +161,34 @@ def phases(step: Unit, trainer: OpacusTrainer) -> Seconds:
 
 
 def step_memory(network: str) -> list[Part]:
-    """What is resident most, and what tensors hold, of plain and private steps; in this process, one after another."""
+    """What is resident most and what tensors hold, each piece of work in a process of its own."""
     parts: list[Part] = []
-    for work, make in (
-        ("plain step", lambda: own.plain_step("torch", Workload(kind="plain_step", network=network, size=SIZE))),
-        ("private step", lambda: private_step(network, mode="book_keeping")[1]),
-        ("private step, with the choice of its engine", lambda: private_step(network, mode="auto")[1]),
-    ):
-        forget_high_water()
-        before = psutil.Process().memory_info().rss
-        unit = make()
-        made = high_water() - before
-        values = {"resident beyond what was there, made": made}
-        if work != "private step, with the choice of its engine":
-            written: list[int] = []
-            with _written_bytes(written):
-                saved = saved_bytes(unit)
-            values |= {
-                "resident beyond what was there, with steps": high_water() - before,
-                "kept for the backward pass, most at once": saved,
-                "gradients of examples, most at once": max(written, default=0),
-                "weights": sum(array.nbytes for array in make_model(_plain(network)).weights.values()),
-            }
-        parts += _memory(network, work, values)
+    for work in STEPS:
+        command = [sys.executable, "-W", "ignore", "-m", "trustml_bench.torch_parts", "memory", network, work]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        parts += _memory(network, work, msgspec.json.decode(done.stdout, type=dict[str, int]))
     return parts
+
+
+def own_memory(network: str, work: str) -> dict[str, int]:
+    """Bytes of one piece of work in this process, which has done nothing else."""
+    forget_high_water()
+    before = psutil.Process().memory_info().rss
+    unit = STEPS[work](network)
+    made = high_water() - before
+    for _ in range(3):
+        unit()
+    resident = high_water() - before
+    written: list[int] = []
+    with _written_bytes(written):
+        saved = saved_bytes(unit)
+    return {
+        "resident most, its trainer made": made,
+        "resident most, with steps": resident,
+        "kept for the backward pass, most at once": saved,
+        "gradients of examples, most at once": max(written, default=0),
+        "weights": sum(array.nbytes for array in make_model(_plain(network)).weights.values()),
+    }
 
 
 def saved_bytes(unit: Unit) -> int:
@@ -209,9 +215,15 @@ def saved_bytes(unit: Unit) -> int:
     return most
 
 
-def _plain(network: str, kind: WorkloadKind = "plain_step") -> Workload:
-    assert network in LARGE
-    return Workload(kind=kind, network=network, size=SIZE)
+def _plain(network: str) -> Workload:
+    return Workload(kind="plain_step", network=network, size=SIZE)
+
+
+STEPS: dict[str, Callable[[str], Unit]] = {
+    "plain step": lambda network: own.plain_step("torch", _plain(network)),
+    "private step by book-keeping": lambda network: private_step(network, mode="book_keeping")[1],
+    "private step, its engine chosen": lambda network: private_step(network, mode="auto")[1],
+}
 
 
 def _memory(network: str, work: str, values: dict[str, int]) -> list[Part]:
