@@ -49,7 +49,7 @@ def measured(framework: Framework, turns: int) -> tuple[Part, ...]:
     if isinstance(place, NoPlace):
         raise SystemExit(f"{framework}: {place.reason}")
     search = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
-    command = [str(place.python), "-W", "ignore", "-m", f"trustml_bench.{framework}_parts", str(turns)]
+    command = [str(place.python), "-W", "ignore", "-m", f"trustml_bench.engines.{framework}_parts", str(turns)]
     environment = {**os.environ, **place.variables, "PYTHONPATH": search}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     print(f"{framework} is measured", file=sys.stderr)

@@ -55,7 +55,7 @@ def test_parts_stand_below_the_bars_that_they_explain(slow, profile, tmp_path):
 def test_operators_are_told_apart_by_their_names_and_what_autograd_keeps_is_counted_once():
     import torch
 
-    from trustml_bench.torch_parts import operator_kind, saved_bytes
+    from trustml_bench.engines.torch_parts import operator_kind, saved_bytes
 
     assert operator_kind("aten::mkldnn_convolution") == "convolutions, forward"
     assert operator_kind("aten::convolution_backward") == "convolutions, backward"

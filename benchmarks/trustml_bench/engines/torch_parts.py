@@ -1,4 +1,4 @@
-"""Parts of steps and of integrated gradients in PyTorch: ``python -m trustml_bench.torch_parts TURNS``.
+"""Parts of steps and of integrated gradients in PyTorch: ``python -m trustml_bench.engines.torch_parts TURNS``.
 
 Operators by PyTorch's profiler; phases of book-keeping by a clock around them; memory by what Linux says was resident,
 and by what tensors hold.
@@ -20,7 +20,7 @@ import torch
 
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.backends.torch import book_keeping
+from trustml.backends.torch import book_keeping as _book_keeping
 from trustml.backends.torch.dp import OpacusTrainer
 from trustml.scenario.optimizers import SGD
 from trustml_bench.engine import Unit
@@ -37,6 +37,7 @@ from trustml_bench.workloads import (
 )
 
 SIZE, MEBIBYTE = 64, 2**20
+book_keeping: Any = _book_keeping  # whose functions are timed by others in their place
 Seconds = dict[str, float]
 _OPERATORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lengths of gradients", ("vector_norm",)),
@@ -82,7 +83,9 @@ def steps(network: str, turns: int) -> list[Part]:
 def attributions(turns: int) -> list[Part]:
     """Operators of integrated gradients of large images, 6 steps of them, and what they hold."""
     workload = Workload(kind="integrated_gradients", network="resnet18_224", size=4)
-    captum_attributions.IG_STEPS = own.IG_STEPS = 6
+    engines: tuple[Any, ...] = (captum_attributions, own)
+    for engine in engines:
+        engine.IG_STEPS = 6
     units: dict[str, Unit] = {
         "Captum in batches of 8, 6 steps": captum_attributions.integrated_gradients_8(workload),
         "ours, 6 steps": own.explanation("torch", workload),
@@ -164,7 +167,7 @@ def step_memory(network: str) -> list[Part]:
     """What is resident most and what tensors hold, each piece of work in a process of its own."""
     parts: list[Part] = []
     for work in STEPS:
-        command = [sys.executable, "-W", "ignore", "-m", "trustml_bench.torch_parts", "memory", network, work]
+        command = [sys.executable, "-W", "ignore", "-m", "trustml_bench.engines.torch_parts", "memory", network, work]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         parts += _memory(network, work, msgspec.json.decode(done.stdout, type=dict[str, int]))
     return parts

@@ -1,4 +1,4 @@
-"""Parts of steps and of integrated gradients in JAX: ``python -m trustml_bench.jax_parts TURNS``.
+"""Parts of steps and of integrated gradients in JAX: ``python -m trustml_bench.engines.jax_parts TURNS``.
 
 Steps by a clock around calls of compiled programs; memory by what XLA says of these (``memory_analysis``).
 """

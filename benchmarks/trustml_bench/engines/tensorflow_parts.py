@@ -1,4 +1,4 @@
-"""Parts of a private step in TensorFlow, by a clock: ``python -m trustml_bench.tensorflow_parts TURNS``."""
+"""Parts of a private step in TensorFlow, by a clock: ``python -m trustml_bench.engines.tensorflow_parts TURNS``."""
 
 from __future__ import annotations
 
