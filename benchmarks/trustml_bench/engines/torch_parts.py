@@ -150,8 +150,10 @@ def phases(step: Unit, trainer: OpacusTrainer) -> Seconds:
     found: Seconds = defaultdict(float)
     update = trainer.update
 
-    def timed_update(**given: Any) -> None:
-        found["noise, division and step"] += _seconds(lambda: update(**given))
+    def timed_update(*, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
+        start = time.perf_counter()
+        update(clipping_norm=clipping_norm, noise_multiplier=noise_multiplier, learning_rate=learning_rate)
+        found["noise, division and step"] += time.perf_counter() - start
 
     trainer.update = timed_update  # type: ignore[method-assign]
     try:
@@ -275,16 +277,16 @@ def _by_kind(kinds: Seconds) -> Iterator[None]:
     """Add up the seconds of book-keeping by kind of layer, and those of the backward pass."""
     real, real_grad = book_keeping.layer_gradients, torch.autograd.grad
 
-    def gradients(layer: Any, *given: Any, **more: Any) -> Any:
+    def gradients(layer: Any, inputs: torch.Tensor, outputs: torch.Tensor, *, copies: int) -> Any:
         start = time.perf_counter()
-        made = real(layer, *given, **more)
+        made = real(layer, inputs, outputs, copies=copies)
         name = type(layer).__name__
         kinds[f"gradients of each example, {name}"] += time.perf_counter() - start
         return _Timed(made, name, kinds)
 
-    def grad(*given: Any, **more: Any) -> Any:
+    def grad(loss: torch.Tensor, values: list[torch.Tensor]) -> Any:
         start = time.perf_counter()
-        made = real_grad(*given, **more)
+        made = real_grad(loss, values)
         kinds["backward pass"] += time.perf_counter() - start
         return made
 
@@ -297,15 +299,15 @@ def _written_bytes(written: list[int]) -> Iterator[None]:
     """Note how many bytes of written gradients lie beside each other in each block."""
     real, real_grad = book_keeping.layer_gradients, torch.autograd.grad
 
-    def gradients(layer: Any, *given: Any, **more: Any) -> Any:
-        made = real(layer, *given, **more)
+    def gradients(layer: Any, inputs: torch.Tensor, outputs: torch.Tensor, *, copies: int) -> Any:
+        made = real(layer, inputs, outputs, copies=copies)
         each = getattr(made, "_each", [])
         written[-1] += sum(part.nbytes for part in ([each] if isinstance(each, torch.Tensor) else each))
         return made
 
-    def grad(*given: Any, **more: Any) -> Any:
+    def grad(loss: torch.Tensor, values: list[torch.Tensor]) -> Any:
         written.append(0)
-        return real_grad(*given, **more)
+        return real_grad(loss, values)
 
     with _patched(gradients, grad):
         yield
