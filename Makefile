@@ -41,6 +41,7 @@ LARGE_PART := benchmarks/results/bench_large.part.json
 bench-large: environments  ## time networks of real size beside peers; goes on where it was interrupted (25 minutes on 2 cores)
 	$(BIN)/trustml bench --large --resume --result $(LARGE_PART) --write-docs docs/performance_large.md $(BENCH_ARGS)
 	$(BIN)/python benchmarks/large_step_parts.py
+	$(BIN)/trustml bench --from $(LARGE_PART) --parts benchmarks/results/large_parts.json --write-docs docs/performance_large.md > /dev/null
 	mv $(LARGE_PART) $(LARGE_RESULT)
 
 test: environments  ## run the tests, all but the long ones

@@ -1,153 +1,60 @@
-"""What a private step of a network of real size is made of, in PyTorch and in JAX: why some bars are not met.
+"""Where time and memory of networks of real size go, in three frameworks: why some bars are not met.
 
-``python benchmarks/large_step_parts.py``. Parts take turns in one process for each framework. In PyTorch the clipped
-sum is taken apart by kinds of layers: what writes out the gradients of the examples, takes their norms and adds them
-up. Writes ``benchmarks/results/large_step_parts.md``.
+``python benchmarks/large_step_parts.py`` measures each framework in a process of its own and writes
+``benchmarks/results/large_parts.json``, which ``trustml bench --parts`` shows in the page (``make bench-large``).
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import msgspec
-import numpy as np
 
-from trustml.backends.settings import PrivateSettings
-from trustml.backends.table import load_backend
-from trustml.scenario.optimizers import SGD
-from trustml.scenario.spec import BackendName
-from trustml_bench.engines import own
-from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, WorkloadKind, make_model, make_own_batch
+from trustml.record.provenance import source_revision
+from trustml_bench.parts import Framework, Part, Profile, read_profile
+from trustml_bench.places import NoPlace, find_place
 
-RESULT = Path(__file__).resolve().parent / "results" / "large_step_parts.md"
-TURNS, SIZE = 7, 64
-KINDS: tuple[WorkloadKind, ...] = ("plain_step", "noise", "private_step")
-NETWORKS = ("resnet20", "encoder", "encoder_lora")
+HERE = Path(__file__).resolve().parent
+RESULT = HERE / "results" / "large_parts.json"
 
 
-def main(arguments: list[str]) -> None:
-    """Time both frameworks, each in a process of its own, and write the table."""
-    if arguments:
-        (backend,) = arguments
-        found = {network: timed(backend, network) for network in NETWORKS}
-        sys.stdout.buffer.write(msgspec.json.encode(found))
-        return
-    lines = ["| framework | network | part | ms | quartiles | of our plain step |", "|---|---|---|---|---|---|"]
-    for backend in ("torch", "jax"):
-        done = subprocess.run([sys.executable, __file__, backend], stdout=subprocess.PIPE, check=True)
-        networks = msgspec.json.decode(done.stdout, type=dict[str, dict[str, list[float]]])
-        for network, parts in networks.items():
-            plain = float(np.median(parts["plain step"]))
-            for name, seconds in parts.items():
-                low, middle, high = 1e3 * np.quantile(seconds, [0.25, 0.5, 0.75])
-                share = middle / plain / 1e3
-                lines.append(f"| {backend} | {network} | {name} | {middle:.1f} | {low:.1f}-{high:.1f} | {share:.2f} |")
-    head = (
-        f"# Parts of a private step of networks of real size\n\nMade by `benchmarks/large_step_parts.py`: medians and "
-        f"quartiles of {TURNS} calls, batches of {SIZE}. Parts with a dash belong to the part above them.\n"
+def main() -> None:
+    """Measure those frameworks that are named, and keep what was measured of others."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("frameworks", nargs="*", metavar="FRAMEWORK", help="by default all three")
+    parser.add_argument("--turns", type=int, default=5)
+    asked = parser.parse_args()
+    load = os.getloadavg()[0]
+    every = get_args(Framework)
+    parts = dict(read_profile(RESULT).parts) if asked.frameworks and RESULT.is_file() else {}
+    for framework in asked.frameworks or every:
+        parts[framework] = measured(framework, asked.turns)
+    profile = Profile(
+        revision=source_revision().get("commit", "unknown"),
+        machine=f"{len(os.sched_getaffinity(0))} cores",
+        load=load,
+        parts={framework: parts[framework] for framework in every if framework in parts},
     )
-    RESULT.write_text("\n".join([head, *lines, ""]))
+    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
 
 
-def timed(backend: BackendName, network: str) -> dict[str, list[float]]:
-    """Seconds of every call of every part."""
-    plain, noise, private = (Workload(kind=kind, network=network, size=SIZE) for kind in KINDS)
-    step, draw = own.plain_step(backend, plain), own.noise(backend, noise)
-    loaded = load_backend(backend)
-    mode = "book_keeping" if backend == "torch" else "auto"
-    settings = PrivateSettings(
-        optimizer=SGD(learning_rate=LEARNING_RATE), expected_batch_size=SIZE, noise_seed=(1, 2, 3, 4),
-        grad_sample_mode=mode,
-    )  # fmt: skip
-    trainer = loaded.private(make_model(private), settings, 0)
-    inputs, labels = make_own_batch(private)
-    copies = inputs[:, None]
-    found: dict[str, list[float]] = defaultdict(list)
-
-    def clip() -> None:
-        trainer.accumulate(copies, labels, clipping_norm=CLIPPING_NORM)
-
-    def update() -> None:
-        trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=1.0, learning_rate=LEARNING_RATE)
-
-    for turn in range(TURNS + 2):
-        kinds: dict[str, float] = defaultdict(float)
-        seconds = {"plain step": _seconds(step), "noise alone": _seconds(draw)}
-        with _by_kind(kinds) if backend == "torch" else _nothing():
-            seconds["clipped sum"] = _seconds(clip)
-        seconds |= {f"- {name}": each for name, each in sorted(kinds.items())}
-        seconds["noise and update"] = _seconds(update)
-        if turn > 1:  # the first compile, and bring data into the cache
-            for name, each in seconds.items():
-                found[name].append(each)
-    return dict(found)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _by_kind(kinds: dict[str, float]) -> Iterator[None]:
-    """Add up the seconds of book-keeping by kind of layer, and those of the two passes."""
-    import torch
-
-    from trustml.backends.torch import book_keeping
-
-    real, grad = book_keeping.layer_gradients, torch.autograd.grad
-
-    def gradients(layer: Any, *given: Any, **more: Any) -> Any:
-        name = type(layer).__name__
-        start = time.perf_counter()
-        made = real(layer, *given, **more)
-        kinds[f"{name}: gradients of each example"] += time.perf_counter() - start
-        return _Timed(made, name, kinds)
-
-    def backward(*given: Any, **more: Any) -> Any:
-        start = time.perf_counter()
-        made = grad(*given, **more)
-        kinds["backward pass"] += time.perf_counter() - start
-        return made
-
-    book_keeping.layer_gradients, torch.autograd.grad = gradients, backward
-    try:
-        yield
-    finally:
-        book_keeping.layer_gradients, torch.autograd.grad = real, grad
-
-
-class _Timed:
-    """Gradients of a layer whose norms and sums are timed."""
-
-    def __init__(self, gradients: Any, name: str, kinds: dict[str, float]) -> None:
-        self._gradients, self._name, self._kinds = gradients, name, kinds
-
-    def square_norms(self) -> Any:
-        return self._call("norms", self._gradients.square_norms)
-
-    def weighted_sums(self, scales: Any) -> Any:
-        return self._call("sums", lambda: self._gradients.weighted_sums(scales))
-
-    def _call(self, what: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        found = call()
-        self._kinds[f"{self._name}: {what}"] += time.perf_counter() - start
-        return found
+def measured(framework: Framework, turns: int) -> tuple[Part, ...]:
+    """Parts of one framework, by an interpreter that has it, with the allocator as workers run."""
+    place = find_place(framework, "tuned")
+    if isinstance(place, NoPlace):
+        raise SystemExit(f"{framework}: {place.reason}")
+    search = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
+    command = [str(place.python), "-W", "ignore", "-m", f"trustml_bench.engines.{framework}_parts", str(turns)]
+    environment = {**os.environ, **place.variables, "PYTHONPATH": search}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    print(f"{framework} is measured", file=sys.stderr)
+    return msgspec.json.decode(done.stdout, type=tuple[Part, ...])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -70,6 +70,11 @@ KINDS = (
 @click.option(
     "--write-docs", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as a Markdown page."
 )
+@click.option(
+    "--parts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show this profile of benchmarks/large_step_parts.py in the page of --write-docs.",
+)
 @click.option("--list", "only_list", is_flag=True, help="List what would be run, and run nothing.")
 @json_option
 @file_option
@@ -89,6 +94,7 @@ def command(
     against: Path | None,
     allowance: float,
     page: Path | None,
+    parts: Path | None,
     only_list: bool,
     as_json: bool,
     file: Path | None,
@@ -104,6 +110,8 @@ def command(
     wanted = Selection(
         full=full, large=large, kinds=kinds, networks=networks, engines=engines, allocator=allocator or ""
     )
+    if parts is not None and page is None:
+        raise click.UsageError("--parts is shown in a page; name it by --write-docs")
     before = read_result(against) if against else None
     place = renamed(old_place, place, was="--out", now="--result")
     chosen = full or large or kinds or networks or engines or allocator
@@ -122,8 +130,10 @@ def command(
     if page is not None:
         from trustml.report.documents import write_document
         from trustml_bench.page import performance_page
+        from trustml_bench.parts import read_profile
 
-        write_document(page, performance_page(result), what="--write-docs")
+        text = performance_page(result, read_profile(parts) if parts else None)
+        write_document(page, text, what="--write-docs")
     with data_stream(file) as stream:
         if as_json:
             stream.write(json_text(result) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustml_bench.judge import Judged, judge_all
+from trustml_bench.parts import Profile, profile_section
 from trustml_bench.results import Result, Timing
 from trustml_bench.selection import DEFAULT, FULL, LARGE
 from trustml_bench.tables import (
@@ -54,8 +55,8 @@ _HOW = f"""## How it was measured
 - Memory is the most that was resident at once, interpreter, framework and children included; *work* is that less what
   was resident just before the first call, so compiling is in it.
 - What a private step in JAX is made of, and so what keeps it above a plain one, is in
-  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch. Steps
-  of networks of real size are taken apart in `benchmarks/results/large_step_parts.md`, where it was made.
+  `benchmarks/results/private_step_parts.md`: a normal number for every weight costs the same whatever the batch. The
+  page of networks of real size takes apart what its bars that are not met are about.
 - An engine that no bar needs, and that is slow, takes fewer turns; its note says how many.
 - Private steps clip to {CLIPPING_NORM:g} with noise multiplier {NOISE_MULTIPLIER:g}; SGD at {LEARNING_RATE:g};
   {IG_STEPS} steps of integrated gradients; {SMOOTH_GRAD_SAMPLES} samples of SmoothGrad; occlusion by patches of
@@ -74,8 +75,8 @@ allocator. `trustml bench --against FILE` compares ratios with those of a file, 
 """
 
 
-def performance_page(result: Result) -> str:
-    """The page as Markdown."""
+def performance_page(result: Result, profile: Profile | None = None) -> str:
+    """The page as Markdown, with the profile of what its bars are about, if there is one."""
     judged = judge_all(result)
     parts = [
         _HEAD,
@@ -83,6 +84,7 @@ def performance_page(result: Result) -> str:
         _HOW,
         _bars(judged),
         _unmet(judged),
+        profile_section(profile, judged) if profile else "",
         _rates(result),
         _times(result),
         _missing(result),

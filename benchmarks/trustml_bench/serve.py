@@ -78,7 +78,7 @@ def serve(maker: str, workload: Workload, answers: BinaryIO) -> None:
         begin = time.perf_counter()
         unit = find_maker(maker)(workload)
         making = time.perf_counter() - begin
-        _forgethigh_water()
+        forget_high_water()
         before = high_water()
         first = _timed(unit)
         warm = _warm_up(unit, first)
@@ -128,7 +128,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _forgethigh_water() -> None:
+def forget_high_water() -> None:
     """Set VmHWM back to what is resident now, where Linux allows it; else importing may hide what the work holds."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -131,3 +131,51 @@ def test_digits_are_trained_on_explained_attacked_and_audited_with_parity_to_our
         assert np.abs(theirs - there).max() < 1e-4 * np.abs(there).max(), name
     audit = audit_run(run.directory)
     assert not [finding for finding in audit.findings if finding.severity == "violation"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not WHOLE, reason="trains in processes of their own")
+@pytest.mark.timeout(3600)
+def test_an_encoder_is_trained_explained_attacked_and_audited_with_parity_to_the_other_three(tmp_path):
+    generator, lines = np.random.default_rng(0), []
+    for _ in range(360):
+        label = ("dull", "keen")[int(generator.integers(2))]
+        words = {"dull": ("slow", "grey", "late"), "keen": ("fast", "blue", "soon")}[label]
+        lines.append(f"{label}\t{' '.join(generator.choice(words, 3))}")
+    (tmp_path / "notes.tsv").write_text("label\ttext\n" + "\n".join(lines) + "\n")
+    scenario = trustml.Scenario(
+        name="keras3_encoder",
+        data=trustml.Text(
+            path=str(tmp_path / "notes.tsv"), text="text", label="label", separator="\t", length=16, test_fraction=0.3
+        ),
+        model=encoder(vocabulary=258, classes=2, width=8, heads=2, blocks=1, hidden=16),
+        training=(
+            trustml.Plain(epochs=6, batch_size=32, optimizer=trustml.Adam(learning_rate=0.02)),
+            trustml.DPSGD(epsilon=8.0, delta=1e-3, epochs=2, batch_size=64, optimizer=trustml.Adam(learning_rate=0.01)),
+        ),
+        explanations=trustml.Explanations(
+            methods=METHODS[1:2], examples=4, probes=trustml.Probes(faithfulness=False), timing=False
+        ),
+        attacks=trustml.Attacks(membership=trustml.MembershipInference(shadow_models=0)),
+        backends=("torch", "jax", "tensorflow", "keras_jax", "keras_torch"),
+        execution=trustml.Execution(threads=1, parallel_jobs=2),
+    )
+    run = trustml.run(scenario, out=tmp_path / "run")
+    assert run.status == "success", [(job.id, job.reason) for job in run.manifest.jobs if job.status != "ok"]
+    found = run.measures()
+    epsilon = found[found.measure == "epsilon"].set_index("backend").value
+    assert set(epsilon.index) == set(scenario.backends) and (epsilon <= 8.0).all()
+    accuracy = found[(found.measure == "accuracy") & (found.regime == "Plain")].set_index("backend").value
+    assert set(accuracy.index) == set(scenario.backends) and (accuracy > 0.9).all()
+    assert set(found[found.measure == "membership_auc"].backend) == set(scenario.backends)
+    for ours in ("torch", "jax", "tensorflow"):
+        there = run.weights(f"train.{ours}.Plain.s0")
+        explained = run.attributions(f"train.{ours}.Plain.s0", backend=ours, method="InputXGradient")
+        for name in ("keras_jax", "keras_torch"):
+            weights = run.weights(f"train.{name}.Plain.s0")  # the same batches from the same start
+            for part, array in there.items():
+                assert np.abs(weights[part] - array).max() < 5e-3, (name, ours, part)
+            theirs = run.attributions(f"train.{name}.Plain.s0", backend=name, method="InputXGradient")
+            assert np.abs(theirs - explained).max() < 1e-2 * np.abs(explained).max(), (name, ours)
+    audit = audit_run(run.directory)
+    assert not [finding for finding in audit.findings if finding.severity == "violation"]

@@ -10,9 +10,9 @@ from trustml.models.token_layers import Attention
 
 MOST_ROWS = 512
 """More rows would leave the processor's cache and gain little."""
-_BUDGET = 2**29
-"""Bytes of values and of their gradients. Of images of 224 x 224 through a ResNet-18 those are 8 rows, which take no
-longer for an example than 16."""
+_BUDGET = 2**28
+"""Bytes of values and of their gradients. Of images of 224 x 224 through a ResNet-18 those are 4 rows, which take no
+longer for an example than 8 or 16."""
 
 
 def rows_of_pass(

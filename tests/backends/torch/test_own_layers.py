@@ -12,7 +12,7 @@ from torch.nn import functional
 from trustml.backends.contract import Model
 from trustml.backends.torch import native
 from trustml.backends.torch.network import build_module, to_input
-from trustml.models.layers import Architecture, Dense, Flatten, GroupNorm, NativeModule
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, NativeModule, ReLU
 from trustml.models.weights import initial_weights
 
 pytestmark = pytest.mark.torch
@@ -46,4 +46,26 @@ def test_a_group_norm_to_whose_images_no_gradient_goes_gets_them_channels_first(
     loss.backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
     module.eval()(images)
-    assert seen == [True, False]
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_go_on_channels_first_behind_a_group_norm(training):
+    """Channels-last, each norm would take four times as long."""
+    layers = (
+        Conv2D(filters=4),
+        GroupNorm(groups=2),
+        ReLU(),
+        Conv2D(filters=4),
+        GroupNorm(groups=2),
+        Flatten(),
+        Dense(units=2),
+    )
+    architecture = Architecture(layers=layers)
+    weights = initial_weights(architecture, (8, 8, 3), generator=np.random.default_rng(0))
+    module = build_module(Model(architecture=architecture, input_shape=(8, 8, 3), weights=weights)).train(training)
+    seen: list[bool] = []
+    for layer in module:
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.is_contiguous()))
+    module(to_input(np.ones((2, 8, 8, 3), np.float32)).requires_grad_())
+    assert seen == [False, *[True] * 6]

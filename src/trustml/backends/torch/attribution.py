@@ -6,6 +6,9 @@ can be made to; how the two relate says :mod:`trustml.catalogue.methods`.
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import seeded, without_reminders
 from trustml.backends.torch.network import build_module
@@ -24,6 +27,8 @@ def explain(request: ExplainRequest) -> Attributions:
     function = resolve(implementation("torch", request.method))
     with seeded(request.seed):  # modules draw weights before they are given theirs
         module = build_module(request.model).eval()
+    if not any(isinstance(layer, nn.GroupNorm) for layer in module.modules()):  # behind which images lie otherwise
+        module.to(memory_format=torch.channels_last)  # as images do; else a pass of few rows turns all filters round
     with seeded(request.seed), without_reminders():
         found: Attributions = function(module, request, request.method)
         return found

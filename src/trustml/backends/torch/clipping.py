@@ -33,6 +33,8 @@ from trustml.models.token_layers import (
 )
 
 SAMPLED = ("hooks", "functorch", "ew")
+_MOST_WRITTEN = 2**24
+"""Numbers of gradients that Opacus writes out at once: 64 MiB, of which several copies lie beside each other."""
 
 
 @register_grad_sampler([StepsGRU, StepsLSTM])
@@ -104,12 +106,12 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
 class SampledClipper:
     """See :class:`Clipper`."""
 
-    most_examples: int | None = None
-
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
         self.parameters = trained_parameters(self.module, model)
+        written = sum(parameter.numel() for parameter in self.parameters.values())
+        self.most_examples: int | None = max(1, _MOST_WRITTEN // max(1, written * settings.multiplicity))
         self._settings, self._task = settings, model.task
         # Gradients of the *sum* of the losses: the only division is by the declared batch size, at the end.
         if mode == "ew":

@@ -104,13 +104,15 @@ def _clip(
     *,
     clipping_norm: float = 1.0,
 ) -> list[torch.Tensor]:
-    """Clip in blocks as large as memory allows."""
-    most = (clipper.most_examples or len(labels)) * settings.multiplicity
+    """Clip in blocks as large as memory allows, and as even as they can be."""
+    examples = len(labels) // settings.multiplicity
+    blocks = -(-examples // (clipper.most_examples or examples))
+    rows = -(-examples // blocks) * settings.multiplicity
     sums: list[torch.Tensor] = []
-    for start in range(0, len(labels), most):
-        some = labels[start : start + most]
+    for start in range(0, len(labels), rows):
+        some = labels[start : start + rows]
         more, _ = clipper.clip(
-            inputs[start : start + most],
+            inputs[start : start + rows],
             some,
             examples=len(some) // settings.multiplicity,
             clipping_norm=clipping_norm,

@@ -13,18 +13,18 @@ from trustml.models.token_path import PatchGrid
 
 
 def lay_out_group_norms(module: nn.Module) -> None:
-    """Give each GroupNorm of a network its images channels-first where no gradient goes back to them, as in training.
+    """Give each GroupNorm of a network its images channels-first, as which they then go on.
 
-    The gradient of PyTorch 2.13's by its weights alone ends the process where the input is channels-last: that of the
-    first layer that is trained.
+    On a processor PyTorch 2.13's takes four times as long where they are channels-last, more than convolutions gain by
+    it. And its gradient by its weights alone, that of the first layer that is trained, ends the process there.
     """
     for layer in module.modules():
         if isinstance(layer, nn.GroupNorm):
-            layer.register_forward_pre_hook(_channels_first_without_gradient)
+            layer.register_forward_pre_hook(_channels_first)
 
 
-def _channels_first_without_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(part if part.requires_grad or not layer.training else part.contiguous() for part in inputs)
+def _channels_first(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(part.contiguous() for part in inputs)
 
 
 class ChannelsLastFlatten(nn.Module):

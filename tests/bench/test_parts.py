@@ -1,0 +1,71 @@
+"""Where time and memory of bars that are not met go: the section of the page, and how parts are told apart."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.bench.fakes import measured, result
+from trustml_bench.judge import judge_all
+from trustml_bench.page import performance_page
+from trustml_bench.parts import Part, Profile, profile_section, read_profile
+from trustml_bench.workloads import Workload
+
+PRIVATE = Workload(kind="private_step", network="resnet20", size=64)
+PLAIN = Workload(kind="plain_step", network="resnet20", size=64)
+
+
+@pytest.fixture
+def slow():
+    """TensorFlow misses its bar, PyTorch does not."""
+    return result(
+        measured(PLAIN, "trustml tensorflow plain", 0.4, role="ours", environment="tensorflow"),
+        measured(PRIVATE, "trustml tensorflow", 1.1, role="ours", environment="tensorflow"),
+        measured(PLAIN, "torch plain", 0.15, role="floor", environment="torch"),
+        measured(PRIVATE, "trustml torch", 0.2, role="ours", environment="torch"),
+    )
+
+
+@pytest.fixture
+def profile():
+    def part(name: str, *values: float, whole: bool = False) -> Part:
+        return Part(network="resnet20", work="private step", name=name, unit="ms", values=values, whole=whole)
+
+    parts = (part("whole", 80.0, 120.0, 100.0, whole=True), part("noise", 25.0, 20.0, 30.0))
+    held = Part(network="resnet20", work="private step", name="weights", unit="MiB", values=(1.04,))
+    return Profile(
+        revision="0123456789abcdef", machine="2 cores", load=0.1, parts={"torch": parts, "tensorflow": (*parts, held)}
+    )
+
+
+def test_parts_stand_below_the_bars_that_they_explain(slow, profile, tmp_path):
+    (tmp_path / "parts.json").write_bytes(msgspec.json.encode(profile))
+    section = profile_section(read_profile(tmp_path / "parts.json"), judge_all(slow))
+    of_torch, of_tensorflow = section.split("### tensorflow, resnet20")
+    missed = "- Not met: tensorflow private step / best plain step of tensorflow (resnet20): 2.75, bar <= 2."
+    assert missed in of_tensorflow and "Not met" not in of_torch
+    assert "| private step | noise | 25.0 | 22.5-27.5 | 25% |" in of_torch
+    assert "| private step | weights | 1.0 |  |  |" in of_tensorflow
+    page = performance_page(slow, profile)
+    assert page.index("## Behind the verdicts") < page.index(section) < page.index("## All times")
+    assert "go\n" not in performance_page(slow)
+
+
+@pytest.mark.torch
+def test_operators_are_told_apart_by_their_names_and_what_autograd_keeps_is_counted_once():
+    import torch
+
+    from trustml_bench.engines.torch_parts import operator_kind, saved_bytes
+
+    assert operator_kind("aten::mkldnn_convolution") == "convolutions, forward"
+    assert operator_kind("aten::convolution_backward") == "convolutions, backward"
+    assert operator_kind("aten::linalg_vector_norm") == "lengths of gradients"
+    assert operator_kind("aten::native_group_norm_backward") == "norm layers"
+    assert operator_kind("aten::threshold_backward") == "element by element"
+    rows = torch.ones(1024, requires_grad=True)
+
+    def unit() -> None:
+        square = rows * rows  # keeps `rows` twice, which is one
+        (square.exp() * 2).sum().backward()  # and what exp gives
+
+    assert saved_bytes(unit) == 2 * 4096
