@@ -307,6 +307,29 @@ MUTANTS = (
         ("shared steps are not joined", _EVENTS, "totals[precision**-0.5] +=", "totals[precision**-1.0] +="),
     ),
     *_mutants(
+        "privacy/test_amplified_band.py",
+        (
+            "a visit to a group not charged",
+            _EVENTS,
+            "count=max(charge.participation for charge in charges)",
+            "count=max(charge.participation for charge in charges) - 1",
+        ),
+        (
+            "amplified models are not joined",
+            _EVENTS,
+            "precision = math.fsum(charge.precision for charge in charges)",
+            "precision = max(charge.precision for charge in charges)",
+        ),
+        (
+            "several examples amplified under a band",
+            "privacy/groups.py",
+            'if any(charge.noise != "independent" for charge in charges):',
+            "if not charges:",
+        ),
+        ("mixed groups pass", "data/batches.py", "return once and bool((of_example", "return once or bool((of_example"),
+        ("bands only grow", "plan/cycles.py", "if error >= least:", "if error < 0:"),
+    ),
+    *_mutants(
         "privacy/test_statement.py",
         ("an upper bound rounded down", _STATEMENT, "math.ceil(epsilon * scale - 1e-9)", "math.floor(epsilon * scale)"),
     ),

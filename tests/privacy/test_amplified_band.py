@@ -199,8 +199,8 @@ def test_groups_are_those_whose_sums_err_least_at_the_target(epsilon, groups):
     assert min(tried, key=lambda one: error_of_sums(regime, examples, groups=one)) == groups
 
 
-def test_a_plan_is_calibrated_to_its_target_whatever_the_bands():
-    for bands, seed in ((None, None), (3, None), (3, 7)):
+def test_a_plan_is_calibrated_to_its_target_whether_batches_are_secret_or_not():
+    for bands, seed in ((3, None), (3, 7)):
         regime = replace(REGIME, mechanism=BandedMatrix(bands=bands), sampling_seed=seed)
         groups = groups_of(regime, 10_000)
         plan = cyclic_poisson_batches(
