@@ -276,7 +276,7 @@ MUTANTS = (
             "steps=mechanism.steps, sep",
             "steps=mechanism.total_steps, sep",
         ),
-        ("batches out of turn", "worker/private.py", "and not comes_in_turn(", "and False and comes_in_turn("),
+        ("batches out of turn", "worker/private.py", "and not as_planned(", "and False and as_planned("),
         ("less charged than is used", "worker/private.py", "strategy.participation > ", "strategy.participation < -"),
     ),
     *_mutants(
