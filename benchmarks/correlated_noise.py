@@ -30,20 +30,21 @@ from msgspec.structs import replace
 from scipy import stats
 
 import trustml
-from trustml.data.batches import BatchPlan, batches_in_turn, poisson_batches
+from trustml.data.batches import BatchPlan, batches_in_turn, cyclic_poisson_batches, poisson_batches
 from trustml.data.dataset import Dataset
 from trustml.data.datasets import load_dataset
 from trustml.models.layers import Architecture, Flatten
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
+from trustml.plan.cycles import groups_of
 from trustml.plan.mechanism import plan_mechanism
-from trustml.privacy.noise_strategy import NoiseStream, noise_matrix, noise_strategy
+from trustml.privacy.noise_strategy import NoiseStrategy, NoiseStream, noise_matrix, noise_strategy
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, IndependentNoise, NoiseMechanism, TreeAggregation
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.read import read_scenario
 from trustml.scenario.ready import find_scenario
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import DPSGD, Sampling
 from trustml.scenario.spec import Execution, Explanations, Scenario
 
 HERE = Path(__file__).resolve().parent
@@ -57,7 +58,10 @@ MECHANISMS: dict[str, NoiseMechanism] = {
     "tree": TreeAggregation(),
     "banded": BandedMatrix(),
     "BLT": BufferedToeplitz(),
+    "amplified banded": BandedMatrix(),
 }
+SAMPLINGS: dict[str, Sampling] = {"amplified": "poisson", "amplified banded": "cyclic poisson"}
+"""Of all others batches come in turn."""
 BASELINES = ("in turn", "amplified")
 """What the others are compared with: DP-SGD on batches in a fixed order, and on secret Poisson batches."""
 _WORDS = {"in turn": "batches in a fixed order", "amplified": "secret Poisson batches"}
@@ -75,14 +79,16 @@ training rows of a network that plain numpy trained; no epsilon covers that choi
 - *amplified*: DP-SGD with independent noise on secret Poisson batches. Its epsilon rests on their secrecy.
 - *in turn*: DP-SGD with independent noise on batches in one fixed order, which may be public. Nothing is amplified.
 - *tree*, *banded* (16 bands), *BLT* (4 buffers): batches as *in turn*, with [correlated noise](../privacy_noise.md).
-  Nothing is amplified here either: amplification of banded matrices (Choquette-Choo et al., NeurIPS 2023) needs batches
-  that are drawn at random from parts of the data, which trustml does not have.
+  Nothing is amplified here either.
+- *amplified banded*: banded noise on [cyclic Poisson batches](../privacy_noise.md#banded-noise-with-amplification)
+  (Choquette-Choo et al., NeurIPS 2023), which are secret; bands as trustml chooses them, up to 16.
 
-The epsilon of *amplified* speaks of adding or removing an example, that of the others of zeroing one out; either moves
-a step's sum by the clipping norm at most.
+The epsilon of both amplified ones speaks of adding or removing an example, that of the others of zeroing one out;
+either moves a step's sum by the clipping norm at most.
 """
 _EXPECTED = """Root mean square error of the running sums of noisy gradients, over that of *amplified*; the noise
-multiplier; the learning rate. The tree's multiplier pays for its nodes, so it is no measure of its noise."""
+multiplier; the learning rate; of *amplified banded* the bands. The tree's multiplier pays for its nodes, so it is no
+measure of its noise."""
 _TUNING = 1_000_003
 """Seeds what learning rates are chosen with; no run has it."""
 
@@ -116,7 +122,7 @@ def regime_of(task: Task, mechanism: str, *, epsilon: float, rate: float = 1.0) 
         delta=DELTA,
         epochs=EPOCHS,
         batch_size=task.batch_size,
-        sampling="poisson" if mechanism == "amplified" else "in turn",
+        sampling=SAMPLINGS.get(mechanism, "in turn"),
         mechanism=MECHANISMS[mechanism],
         optimizer=SGD(learning_rate=rate),
     )
@@ -159,6 +165,10 @@ class Trial:
         """Batches by the regime's rule."""
         examples, size, generator = len(self.data.train), self.task.batch_size, np.random.default_rng(_TUNING)
         steps = self.regime.total_steps(examples)
+        if self.regime.sampling == "cyclic poisson":
+            groups = groups_of(self.regime, examples)
+            rate = groups * size / examples
+            return cyclic_poisson_batches(examples, groups=groups, steps=steps, sample_rate=rate, generator=generator)
         if self.regime.sampling == "poisson":
             return poisson_batches(examples, steps=steps, sample_rate=size / examples, generator=generator)
         return batches_in_turn(examples, steps=steps, batch_size=size, generator=generator)
@@ -166,11 +176,18 @@ class Trial:
     def facts(self) -> dict[str, float]:
         """Noise as the product calibrates it, and what running sums then carry, in clipping norms."""
         examples, plan = len(self.data.train), self.plan()
-        noise = plan_mechanism(self.regime, field="regime", examples=examples, plan=plan).noise_multiplier
-        separation = math.ceil(examples / self.task.batch_size)
-        strategy = noise_strategy(self.regime.mechanism, steps=len(plan), separation=separation)
-        sums = np.cumsum(noise_matrix(strategy), axis=0)
-        return {"noise": noise, "error": noise * float(np.sqrt((sums**2).sum() / len(plan)))}
+        mechanism = plan_mechanism(self.regime, field="regime", examples=examples, plan=plan)
+        sums, noise = np.cumsum(noise_matrix(self.strategy()), axis=0), mechanism.noise_multiplier
+        groups = {"bands": mechanism.separation} if self.regime.sampling == "cyclic poisson" else {}
+        return {"noise": noise, "error": noise * float(np.sqrt((sums**2).sum() / len(plan))), **groups}
+
+    def strategy(self) -> NoiseStrategy:
+        """Noise of all steps."""
+        examples = len(self.data.train)
+        cyclic = self.regime.sampling == "cyclic poisson"
+        separation = groups_of(self.regime, examples) if cyclic else math.ceil(examples / self.task.batch_size)
+        steps = self.regime.total_steps(examples)
+        return noise_strategy(self.regime.mechanism, steps=steps, separation=separation)
 
     def accuracy(self, rate: float, noise: float) -> float:
         """Accuracy on the training rows after the last step."""
@@ -180,9 +197,7 @@ class Trial:
             self.task.model, self.data.input_shape, generator=np.random.default_rng([_TUNING, 1])
         )  # a kernel and a bias a layer, in the order of the layers
         weights = [np.array(array, np.float32) for array in drawn.values()]
-        separation = math.ceil(len(labels) / self.task.batch_size)
-        strategy = noise_strategy(self.regime.mechanism, steps=len(plan), separation=separation)
-        stream = NoiseStream(strategy, sum(array.size for array in weights))
+        stream = NoiseStream(self.strategy(), sum(array.size for array in weights))
         generator = np.random.default_rng([_TUNING, 2])
         for batch in plan:
             fresh = generator.standard_normal(sum(array.size for array in weights), np.float32)
@@ -326,7 +341,11 @@ def page(results: dict[str, Any]) -> str:
     for name, epsilon in cells:
         found = [plans[f"{name} {m} {epsilon:g}"] for m in titles]
         amplified = found[0]["error"]
-        row = [f"{one['error'] / amplified:.2f}; {one['noise']:.2f}; {one['rate']:g}" for one in found]
+        row = [
+            f"{one['error'] / amplified:.2f}; {one['noise']:.2f}; {one['rate']:g}"
+            + (f"; {one['bands']}" if "bands" in one else "")
+            for one in found
+        ]
         lines.append(_row(f"{name}, {epsilon:g}", *row))
     lines += ["", f"{len(results['runs'])} trainings, {results['processor_seconds']} seconds of processor; "
               f"{results['date']}, {results['machine']}."]  # fmt: skip

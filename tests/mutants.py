@@ -277,7 +277,7 @@ MUTANTS = (
             "steps=mechanism.steps, sep",
             "steps=mechanism.total_steps, sep",
         ),
-        ("batches out of turn", "worker/private.py", "and not comes_in_turn(", "and False and comes_in_turn("),
+        ("batches out of turn", "worker/private.py", "and not as_planned(", "and False and as_planned("),
         ("less charged than is used", "worker/private.py", "strategy.participation > ", "strategy.participation < -"),
     ),
     *_mutants(
@@ -314,6 +314,29 @@ MUTANTS = (
         ("most noise first", _EVENTS, "sorted(shared_steps(told))", "sorted(shared_steps(told), reverse=True)"),
         ("participation off by one", _EVENTS, "used = min(left, count)", "used = min(left - 1, count)"),
         ("shared steps are not joined", _EVENTS, "totals[precision**-0.5] +=", "totals[precision**-1.0] +="),
+    ),
+    *_mutants(
+        "privacy/test_amplified_band.py",
+        (
+            "a visit to a group not charged",
+            _EVENTS,
+            "count=max(charge.participation for charge in charges)",
+            "count=max(charge.participation for charge in charges) - 1",
+        ),
+        (
+            "amplified models are not joined",
+            _EVENTS,
+            "precision = math.fsum(charge.precision for charge in charges)",
+            "precision = max(charge.precision for charge in charges)",
+        ),
+        (
+            "several examples amplified under a band",
+            "privacy/groups.py",
+            'if any(charge.noise != "independent" for charge in charges):',
+            "if not charges:",
+        ),
+        ("mixed groups pass", "data/batches.py", "return once and bool((of_example", "return once or bool((of_example"),
+        ("bands only grow", "plan/cycles.py", "if error >= least:", "if error < 0:"),
     ),
     *_mutants(
         "privacy/test_statement.py",

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from trustml.conformance import ExecutedStep, TrainingRecord, check_training
-from trustml.data.batches import poisson_batches, shuffled_batches
+from trustml.data.batches import (
+    batches_in_turn,
+    comes_in_cycles,
+    cyclic_poisson_batches,
+    make_plan,
+    poisson_batches,
+    shuffled_batches,
+)
 from trustml.privacy.ledger import Charge
 
 EXAMPLES, RATE, STEPS = 500, 0.1, 60
@@ -113,6 +120,65 @@ def test_an_honest_training_passes():
 def test_a_broken_training_is_caught_and_named(name):
     spoil, diagnosis = BROKEN[name]
     failed = [finding.diagnosis for finding in check_training(spoil(honest())) if not finding.passed]
+    assert any(diagnosis in found for found in failed), failed
+
+
+GROUPS = 4
+
+
+def cyclic(seed=0, *, groups=GROUPS, rate=GROUPS * RATE) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return list(cyclic_poisson_batches(EXAMPLES, groups=groups, steps=STEPS, sample_rate=rate, generator=generator))
+
+
+def amplified(**changes) -> TrainingRecord:
+    """Banded noise over four groups, charged whole."""
+    visits = STEPS // GROUPS
+    paid = charge(
+        sampling="cyclic poisson", noise="banded matrix factorisation", sample_rate=GROUPS * RATE,
+        participation=visits, largest_participation=visits,
+    )  # fmt: skip
+    batches = cyclic()
+    return change(TrainingRecord(steps=executed(batches), charges=[paid], batches=batches), **changes)
+
+
+def groups_mixed_in_each_cycle() -> list[np.ndarray]:
+    whole = [cyclic(seed)[:GROUPS] for seed in range(STEPS // GROUPS)]
+    return [batch for cycle in whole for batch in cycle]
+
+
+AMPLIFIED = {
+    "groups mixed": (lambda: amplified(batches=groups_mixed_in_each_cycle()), "groups were mixed"),
+    "plain Poisson batches": (lambda: amplified(batches=poisson()), "groups were mixed"),
+    "fewer groups than bands": (lambda: amplified(batches=cyclic(groups=2, rate=2 * RATE)), "groups were mixed"),
+    "a rate of all": (lambda: amplified(batches=cyclic(rate=RATE)), "wrong sample rate"),
+    "groups dealt out": (
+        lambda: amplified(
+            batches=list(batches_in_turn(EXAMPLES, steps=STEPS, batch_size=50, generator=np.random.default_rng(1)))
+        ),
+        "groups were mixed",
+    ),
+    "half of each group, in turn": (
+        lambda: amplified(batches=[np.arange(50) + 50 * (step % GROUPS) for step in range(STEPS)]),
+        "sizes do not vary",
+    ),
+    "a step of a group uncharged": (
+        lambda: amplified(charges=[msgspec.structs.replace(amplified().charges[0], participation=14)]),
+        "1 more were taken",
+    ),
+    "sampling seed published": (lambda: amplified(published_seed=3), "is published but amplification claimed"),
+}
+
+
+def test_an_honest_training_on_cyclic_batches_passes():
+    assert comes_in_cycles(make_plan(cyclic()), separation=GROUPS)
+    assert [finding.diagnosis for finding in check_training(amplified()) if not finding.passed] == []
+
+
+@pytest.mark.parametrize("name", AMPLIFIED)
+def test_broken_amplification_is_caught_and_named(name):
+    spoil, diagnosis = AMPLIFIED[name]
+    failed = [finding.diagnosis for finding in check_training(spoil()) if not finding.passed]
     assert any(diagnosis in found for found in failed), failed
 
 

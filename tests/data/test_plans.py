@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trustml.data.batches import (
     batches_in_turn,
+    comes_in_cycles,
     comes_in_turn,
+    cyclic_poisson_batches,
     fixed_batches,
     make_plan,
     participation,
@@ -75,6 +77,47 @@ def test_poisson_batches_include_each_example_on_its_own():
     assert low <= participation.min() and participation.max() <= high
     assert sizes.std() > 3, "a fixed size would betray sampling without replacement"
     assert all(len(set(batch)) == len(batch) for batch in plan)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(0, 30), st.sampled_from([0.1, 0.5, 1.0]))
+def test_cyclic_batches_are_of_one_group_after_another(examples, groups, steps, rate):
+    plan = cyclic_poisson_batches(
+        examples, groups=groups, steps=steps, sample_rate=rate, generator=np.random.default_rng(examples)
+    )
+    assert len(plan) == steps and comes_in_cycles(plan, separation=groups)
+    most = participation(plan, examples).max(initial=0)
+    assert most <= -(-steps // groups)
+    if rate == 1 and steps > groups:
+        assert all(np.array_equal(plan[step], plan[step - groups]) for step in range(groups, steps))
+
+
+def test_cyclic_batches_of_one_group_are_poisson_batches():
+    drawn = {"steps": 30, "sample_rate": 0.2}
+    one = cyclic_poisson_batches(100, groups=1, generator=np.random.default_rng(3), **drawn)
+    other = poisson_batches(100, generator=np.random.default_rng(3), **drawn)
+    np.testing.assert_array_equal(one.indices, other.indices)
+    np.testing.assert_array_equal(one.offsets, other.offsets)
+
+
+def test_cyclic_batches_draw_each_example_on_its_own_and_so_put_it_in_a_group():
+    rate, groups, steps = 0.3, 4, 400
+    plan = cyclic_poisson_batches(500, groups=groups, steps=steps, sample_rate=rate, generator=np.random.default_rng(1))
+    visits = participation(plan, 500)
+    assert abs(visits.mean() - rate * steps / groups) < 5 * np.sqrt(100 * rate * (1 - rate) / 500)
+    assert 0.75 < visits.var() / (100 * rate * (1 - rate)) < 1.3
+    members = [
+        len(np.unique(np.concatenate([plan[step] for step in range(first, steps, groups)]))) for first in range(4)
+    ]
+    assert sum(members) == 500 and len(set(members)) > 1, "dice that nobody else moves: groups are not of one size"
+
+
+def test_what_comes_sooner_or_twice_does_not_come_in_cycles():
+    assert comes_in_cycles(make_plan([np.array([0]), np.array([1]), np.array([0])]), separation=2)
+    assert not comes_in_cycles(make_plan([np.array([0]), np.array([0])]), separation=2)
+    assert not comes_in_cycles(make_plan([np.array([0]), np.array([1]), np.array([1, 0])]), separation=2)
+    assert not comes_in_cycles(make_plan([np.array([0, 0])]), separation=1)
+    assert comes_in_cycles(make_plan([]), separation=3)
 
 
 def test_poisson_batches_may_be_empty():

@@ -9,6 +9,7 @@ import pytest
 import trustml
 from tests import WHOLE
 from tests.records.make import DENSE
+from trustml.auditing.run_audit import claim_of
 from trustml.privacy import accounting
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, read_ledger
 from trustml.scenario.clipping import Adaptive, PerLayer
@@ -30,6 +31,7 @@ REGIMES = (
         schedule=Schedule(decay="cosine", warmup=2), augmentation=Augmentation(multiplicity=3, flip=True),
     ),
     DPSGD(name="correlated", epsilon=8.0, sampling="in turn", mechanism=BandedMatrix(), **COMMON),
+    DPSGD(name="cyclic", epsilon=8.0, sampling="cyclic poisson", mechanism=BandedMatrix(bands=3), **COMMON),
     DPSGD(name="stock", epsilon=8.0, engine="stock", **COMMON),
     DPSGD(name="stock-optimizer", noise_multiplier=1.0, engine="stock_optimizer", epochs=1, batch_size=128),
 )  # fmt: skip
@@ -40,10 +42,11 @@ SAMPLINGS = (
     DPSGD(name="published", epsilon=8.0, sampling_seed=3, **COMMON),
     DPSGD(name="secret", epsilon=8.0, **COMMON),
     DPSGD(name="in-turn", epsilon=8.0, sampling="in turn", **COMMON),
+    DPSGD(name="cyclic", epsilon=8.0, sampling="cyclic poisson", mechanism=BandedMatrix(bands=3), **COMMON),
     DPSGD(name="blt", epsilon=8.0, sampling="in turn", mechanism=BufferedToeplitz(), **COMMON),
     DPSGD(name="tree", epsilon=8.0, sampling="in turn", mechanism=TreeAggregation(), **COMMON),
 )  # fmt: skip
-TRAINED_ALWAYS = ("shuffle", "fixed", "published", "in-turn", "tree")
+TRAINED_ALWAYS = ("shuffle", "fixed", "published", "in-turn", "tree", "cyclic")
 """Other tests train with secret batches, and with each mechanism in each backend."""
 
 
@@ -84,7 +87,7 @@ def test_everything_trains_or_is_refused_by_name(options):
     assert set(refused) == {("jax", "stock"), ("jax", "stock-optimizer"), ("torch", "stock-optimizer")}
     assert "no library with a training loop of its own" in refused["jax", "stock"]
     accuracy = options.measures().query("measure == 'accuracy'").dropna(subset="value")
-    assert len(accuracy) == 3 * 3 + 2 + 1
+    assert len(accuracy) == 4 * 3 + 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,7 @@ def test_everything_trains_or_is_refused_by_name(options):
         ("fixed", REPLACE),
         ("published", ZERO_OUT),
         ("in-turn", ZERO_OUT),
+        ("cyclic", ADD_OR_REMOVE),
         pytest.param("blt", ZERO_OUT, marks=pytest.mark.long),
         ("tree", ZERO_OUT),
     ],
@@ -114,6 +118,25 @@ def test_correlated_noise_is_one_charge_and_said_so(samplings):
         assert charge.steps == statement.steps == sum(one.steps for one in charges(samplings, "jax", "in-turn"))
         assert words in statement.mechanism and "per-example gradients" in statement.mechanism
         assert statement.epsilon_at_least is None and statement.sampling.endswith("no amplification claimed")
+
+
+def test_amplified_bands_are_one_charge_of_the_steps_of_a_group(samplings):
+    (charge,) = charges(samplings, "jax", "cyclic")
+    statement = next(s for s in samplings.privacy() if s.model == "train.jax.cyclic.s0")
+    assert (charge.steps, charge.participation, charge.groups) == (statement.steps, -(-charge.steps // 3), 3)
+    assert charge.sample_rate == pytest.approx(3 * 64 / charge.examples) == statement.sample_rate
+    assert "banded matrix factorisation" in statement.mechanism
+    assert statement.sampling == "Poisson from one group after another, secret"
+    told = {one.name: one for one in statement.comparisons}
+    assert told["epsilon_unamplified"].value > statement.epsilon
+    assert f"{charge.participation} steps" in told["epsilon_unamplified"].note
+    drawn = next(one for one in statement.assumptions if one.name.startswith("batches were drawn"))
+    assert drawn.status == "met" and "in a group on its own" in drawn.why
+    secret = next(one for one in statement.assumptions if one.name == "batches are secret")
+    assert "operating-system entropy" in secret.why
+    audited = claim_of(statement, None, [charge])
+    assert (audited.sampling, audited.steps) == ("poisson", charge.participation)
+    assert "largest participation" not in {release.name for release in statement.releases}
 
 
 @pytest.mark.long

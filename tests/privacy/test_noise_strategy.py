@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import solve_triangular
 
 from trustml.errors import PrivacyError
 from trustml.privacy.noise_strategy import (
@@ -17,6 +18,8 @@ from trustml.privacy.noise_strategy import (
     IndependentVectors,
     NoiseStream,
     TreeNodes,
+    banded_coefficients,
+    banded_error,
     noise_matrix,
     noise_strategy,
     square_root_coefficients,
@@ -51,7 +54,7 @@ def nodes_of_running_sums(steps: int) -> np.ndarray:
 
 
 def banded(steps: int, bands: int) -> np.ndarray:
-    factor = sum(c * np.eye(steps, k=-k) for k, c in enumerate(square_root_coefficients(bands)))
+    factor = sum(c * np.eye(steps, k=-k) for k, c in enumerate(banded_coefficients(bands, steps)))
     return factor / np.linalg.norm(factor, axis=0)
 
 
@@ -186,3 +189,37 @@ def test_independent_vectors_are_given_as_they_come():
     strategy = noise_strategy(IndependentNoise(), steps=4, separation=2)
     fresh = np.arange(3, dtype=np.float32)
     assert NoiseStream(strategy, 3).take(fresh) is fresh
+
+
+@pytest.mark.parametrize(("bands", "steps"), [(1, 50), (2, 400), (5, 3), (8, 300), (16, 300)])
+def test_no_band_errs_less_than_ours(bands, steps):
+    """Against the square root, and against coefficients near and far, worked out by dense matrices."""
+    ours = banded_error(bands, steps)
+    coefficients = banded_coefficients(bands, steps)
+    assert len(coefficients) == bands and coefficients[0] == 1 and (np.diff(coefficients) <= 0).all()
+
+    def error(others: np.ndarray) -> float:
+        one = np.concatenate([[1.0], others])
+        count = max(steps, bands)
+        sums = solve_triangular(sum(c * np.eye(count, k=-k) for k, c in enumerate(one)), np.ones(count), lower=True)
+        return float(np.sqrt(np.arange(count, 0, -1) @ sums**2 / count * (one @ one)))
+
+    assert ours == pytest.approx(error(coefficients[1:]), rel=1e-9)
+    assert ours <= error(square_root_coefficients(bands)[1:]) * (1 + 1e-12)
+    slack = 1e-6 if steps <= 125 * bands else 5e-4  # they are made for no more steps than that
+    generator = np.random.default_rng(bands)
+    for scale in (1e-3, 1e-2, 0.1):
+        for _ in range(4):
+            moved = coefficients[1:] * (1 + scale * generator.normal(size=bands - 1))
+            assert ours <= error(moved) * (1 + slack), scale
+
+
+@pytest.mark.jax
+@pytest.mark.long
+def test_bands_are_jax_privacys_best():
+    """The peer: banded Toeplitz matrices of jax_privacy, made best for the same sums by other means."""
+    toeplitz = pytest.importorskip("jax_privacy.matrix_factorization.toeplitz")
+    for bands in (4, 8):
+        theirs = np.asarray(toeplitz.optimize_banded_toeplitz(200, bands), np.float64)
+        error = float(np.sqrt(np.mean(np.asarray(toeplitz.per_query_error(strategy_coef=theirs, n=200)))))
+        assert banded_error(bands, 200) == pytest.approx(error, rel=2e-3)

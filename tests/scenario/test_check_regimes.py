@@ -11,6 +11,7 @@ from trustml.scenario.check_regimes import check_cohorts, check_regime
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import (
     BandedMatrix,
+    BufferedToeplitz,
     DPFedAvg,
     FedAdagrad,
     FedAdam,
@@ -33,6 +34,7 @@ from trustml.scenario.partition import (
     Shards,
 )
 from trustml.scenario.problems import check_types
+from trustml.scenario.regimes import DPSGD
 
 
 def checked(regime, field: str) -> None:
@@ -175,3 +177,30 @@ def test_the_command_line_says_it_in_one_line_and_creates_nothing(tmp_path):
     done = called("run", toml(tmp_path / "many.toml", training=federated + many), cwd=tmp_path)
     words = ("training.0.cohort.clients", "21 participants", "20 clients", "use 20 or fewer")
     assert_one_clear_line(done, *words, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("regime", "field", "problem", "fix"),
+    [
+        (DPSGD(epsilon=1.0), "sampling", "independent noise has none", 'sampling="poisson"'),
+        (DPSGD(epsilon=1.0, mechanism=TreeAggregation()), "sampling", "TreeAggregation", 'sampling="in turn"'),
+        (DPSGD(epsilon=1.0, mechanism=BufferedToeplitz()), "sampling", "BufferedToeplitz", "BandedMatrix()"),
+        (DPSGD(noise_multiplier=1.0, mechanism=BandedMatrix()), "mechanism.bands", "best number", "give bands"),
+        (DPSGD(epsilon=1.0, mechanism=BandedMatrix(), clipping=Adaptive()), "clipping", "does not adapt", "Flat()"),
+        (DPSGD(epsilon=1.0, mechanism=BandedMatrix(), engine="stock"), "mechanism", "engine 'stock'", 'engine="core"'),
+    ],
+)  # fmt: skip
+def test_only_a_band_is_amplified_by_cyclic_batches(regime, field, problem, fix):
+    with pytest.raises(ScenarioError) as error:
+        checked(msgspec.structs.replace(regime, sampling="cyclic poisson"), "training.0")
+    assert error.value.field == f"training.0.{field}"
+    assert problem in error.value.problem and fix in error.value.fix
+
+
+@pytest.mark.parametrize("guarantee", [{"epsilon": 1.0}, {"noise_multiplier": 1.0}])
+def test_bands_that_are_given_or_found_are_amplified(guarantee):
+    bands = 4 if "noise_multiplier" in guarantee else None
+    for unit in ({}, {"unit": "user", "key": "person"}):
+        checked(
+            DPSGD(sampling="cyclic poisson", mechanism=BandedMatrix(bands=bands), **guarantee, **unit), "training.0"
+        )

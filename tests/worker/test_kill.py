@@ -169,22 +169,27 @@ def test_a_resumed_training_ends_with_all_its_steps(tiny, tmp_path):
         assert any("stopped after" in note for note in notes)
 
 
-CORRELATED = {"tree": TreeAggregation(), "banded": BandedMatrix(), "blt": BufferedToeplitz()}
+CORRELATED = {
+    "tree": TreeAggregation(),
+    "banded": BandedMatrix(),
+    "blt": BufferedToeplitz(),
+    "cyclic": BandedMatrix(bands=4),
+}
 
 
 @pytest.mark.parametrize(
     ("backend", "name"),
     [
-        ("jax", "banded"),
-        *(pytest.param("jax", name, marks=pytest.mark.long) for name in ("tree", "blt")),
-        pytest.param("torch", "banded", marks=pytest.mark.long),
+        ("jax", "cyclic"),
+        *(pytest.param("jax", name, marks=pytest.mark.long) for name in ("tree", "blt", "banded")),
+        pytest.param("torch", "cyclic", marks=pytest.mark.long),
         pytest.param("tensorflow", "blt", marks=pytest.mark.long),
     ],
 )
 def test_a_resume_under_correlated_noise_begins_another_mechanism_that_is_composed(tiny, tmp_path, backend, name):
     regime = msgspec.structs.replace(
         tiny.training[1], noise_multiplier=1000.0 if name == "tree" else 60.0, epochs=None, steps=5000, batch_size=16,
-        sampling="in turn", mechanism=CORRELATED[name],
+        sampling="cyclic poisson" if name == "cyclic" else "in turn", mechanism=CORRELATED[name],
     )  # fmt: skip
     execution = msgspec.structs.replace(tiny.execution, checkpoint_seconds=0.05, threads=1)
     scenario = msgspec.structs.replace(

@@ -145,6 +145,23 @@ def test_batches_out_of_turn_get_no_correlated_noise(tmp_path, broken):
     assert read_ledger(tmp_path / "jobs" / "train" / "ledger.jsonl") == []
 
 
+CYCLIC = DPSGD(noise_multiplier=1.5, steps=STEPS, sampling="cyclic poisson", mechanism=BandedMatrix(bands=2))
+
+
+def test_amplified_bands_take_batches_of_the_groups_in_turn_and_no_others(tmp_path):
+    some = make_plan([np.arange(step % 2, ROWS, 2)[step::3] for step in range(STEPS)])
+    numbers = {**CORRELATED, "sampling": "cyclic poisson"}
+    trainer, (charge,) = train(tmp_path / "good", CYCLIC, plan=some, **numbers)
+    assert (charge.sampling, charge.steps, charge.participation) == ("cyclic poisson", STEPS, 3)
+    assert trainer.settings.noise == noise_strategy(BandedMatrix(bands=2), steps=STEPS, separation=2)
+    mixed = make_plan([some[0], some[0], some[1], some[2], some[3]])
+    with pytest.raises(PrivacyError, match="do not come in turn"):
+        train(tmp_path / "mixed", CYCLIC, plan=mixed, **numbers)
+    with pytest.raises(PrivacyError, match="larger than those of rate"):
+        train(tmp_path / "many", CYCLIC, plan=IN_TURN, **{**numbers, "sample_rate": 0.2})
+    assert read_ledger(tmp_path / "mixed" / "jobs" / "train" / "ledger.jsonl") == []
+
+
 def test_a_strategy_that_needs_more_than_is_charged_is_refused(tmp_path):
     with pytest.raises(PrivacyError, match="needs a participation of 3, and 2 is charged"):
         train(tmp_path, BANDED, plan=IN_TURN, **{**CORRELATED, "largest_participation": 2})

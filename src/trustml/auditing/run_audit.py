@@ -43,6 +43,7 @@ _CLAIMED: dict[Drawn, ClaimedSampling] = {
     "fixed": "fixed",
     "all": "full batch",
     "in turn": "in turn",
+    "cyclic poisson": "poisson",
     "unknown": "unknown",
 }
 _RELATIONS: dict[NeighboringRelation, Relation] = {
@@ -142,7 +143,8 @@ def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequenc
         mechanism=statement.mechanism,
         noise_multiplier=statement.noise_multiplier,
         sample_rate=statement.sample_rate,
-        steps=statement.steps,
+        # to one example, cyclic batches are those of its group alone, at the rate that is charged
+        steps=sum(c.participation for c in charges) if statement.drawn == "cyclic poisson" else statement.steps,
         sampling=_CLAIMED[charges[0].sampling] if charges else "unknown",
         accountant=statement.accountant,
     )

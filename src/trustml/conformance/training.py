@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trustml.conformance.findings import CheckResult, bounded
+from trustml.conformance.noise_statistics import chi_square_errors
+from trustml.data.batches import comes_in_cycles, make_plan
 from trustml.data.dataset import Ints
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 
@@ -72,9 +74,11 @@ def check_training(record: TrainingRecord) -> list[CheckResult]:
     list of CheckResult
     """
     findings = [_charged(record), *_new_noise(record), _new_batches(record), _secret(record)]
-    poisson = all(charge.sampling == "poisson" for charge in record.charges) and record.charges
-    if poisson and record.batches:
+    samplings = {charge.sampling for charge in record.charges}
+    if samplings == {"poisson"} and record.batches:
         findings += _poisson(record)
+    if samplings == {"cyclic poisson"} and record.batches:
+        findings += _cyclic(record)
     return findings
 
 
@@ -154,6 +158,47 @@ def _poisson(record: TrainingRecord) -> list[CheckResult]:
             max(spread, _rarely_repeated(record, rate)),
             DEVIATIONS,
             diagnosis="Poisson accounting over a shuffled loader: sizes do not vary, examples come once an epoch",
+        ),
+    ]
+
+
+def _cyclic(record: TrainingRecord) -> list[CheckResult]:
+    """Check that examples are drawn in the steps of one group alone, and there as Poisson batches are."""
+    charge = record.charges[0]
+    groups, rate, steps = charge.groups, charge.sample_rate, len(record.batches)
+    sizes = np.array([len(batch) for batch in record.batches], np.float64)
+    drawn = charge.examples * rate * steps / groups
+    drift = abs(float(sizes.sum()) - drawn) / math.sqrt(drawn)
+    spread = 0.0
+    for first in range(min(groups, steps)):  # how many are in a group is not told but by what is drawn from it
+        own = sizes[first::groups]
+        spread += float(((own - own.mean()) ** 2).sum()) / max(float(own.mean()) * (1 - rate), 1e-9)
+    mixed = not comes_in_cycles(make_plan(record.batches), separation=groups)
+    short = max(0, -(-steps // groups) - charge.participation)
+    return [
+        bounded(
+            "an example is drawn in the steps of its group alone",
+            int(mixed),
+            0,
+            diagnosis=f"groups were mixed: examples come sooner again than {groups} steps later, so columns add up",
+        ),
+        bounded(
+            "every step of a group is charged",
+            short,
+            0,
+            diagnosis=f"{charge.participation} steps of a group are charged, and {short} more were taken",
+        ),
+        bounded(
+            "batches have the charged sample rate",
+            drift,
+            DEVIATIONS,
+            diagnosis=f"wrong sample rate: batches hold {sizes.sum():.0f} examples where {drawn:.0f} were charged",
+        ),
+        bounded(
+            "batch sizes vary as Poisson batches do",
+            -chi_square_errors(spread, max(1, steps - groups)) if rate < 1 else 0.0,
+            DEVIATIONS,
+            diagnosis="Poisson accounting over groups that are dealt out: sizes do not vary",
         ),
     ]
 

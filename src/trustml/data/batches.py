@@ -72,6 +72,20 @@ def fixed_batches(examples: int, *, steps: int, batch_size: int, generator: np.r
     return make_plan([np.sort(generator.choice(examples, batch_size, replace=False)) for _ in range(steps)])
 
 
+def cyclic_poisson_batches(
+    examples: int, *, groups: int, steps: int, sample_rate: float, generator: np.random.Generator
+) -> BatchPlan:
+    """Poisson batches of one group after another; of one group they are those of :func:`poisson_batches`.
+
+    Every example is put in a group by a die of its own, which no other example moves, and stays there: it is drawn, on
+    its own with probability `sample_rate`, in every step whose number is that of its group modulo `groups`.
+    """
+    group = generator.integers(groups, size=examples)
+    members = [np.flatnonzero(group == number) for number in range(groups)]
+    there = [members[step % groups] for step in range(steps)]
+    return make_plan([one[generator.random(len(one)) < sample_rate] for one in there])
+
+
 def batches_in_turn(examples: int, *, steps: int, batch_size: int, generator: np.random.Generator) -> BatchPlan:
     """One random order, cut once into batches that come again and again: an example is in every so-manieth of them."""
     order = generator.permutation(examples)
@@ -85,6 +99,15 @@ def comes_in_turn(plan: BatchPlan, *, separation: int) -> bool:
     again = all(np.array_equal(plan[step], plan[step - separation]) for step in range(separation, steps))
     once = plan.indices[: plan.offsets[min(separation, steps)]]
     return again and len(np.unique(once)) == len(once)
+
+
+def comes_in_cycles(plan: BatchPlan, *, separation: int) -> bool:
+    """Whether all batches of an example lie a multiple of `separation` steps apart, and none holds it twice."""
+    steps = np.repeat(np.arange(len(plan)), np.diff(plan.offsets))
+    of_example = np.zeros(plan.indices.max(initial=-1) + 1, np.int64)
+    of_example[plan.indices] = steps % separation
+    once = len(np.unique(plan.indices * len(plan) + steps)) == len(steps)
+    return once and bool((of_example[plan.indices] == steps % separation).all())
 
 
 def first_batches(plan: BatchPlan, steps: int) -> BatchPlan:

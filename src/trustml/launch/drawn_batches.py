@@ -10,6 +10,7 @@ import numpy.typing as npt
 from trustml.data.batches import (
     BatchPlan,
     batches_in_turn,
+    cyclic_poisson_batches,
     first_batches,
     fixed_batches,
     make_plan,
@@ -19,6 +20,7 @@ from trustml.data.batches import (
 from trustml.data.partition import Clients
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.federation import draw_rounds, salt
+from trustml.plan.cycles import groups_of
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 
 
@@ -63,6 +65,10 @@ def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generato
         case "poisson":
             rate = regime.batch_size / examples
             return poisson_batches(examples, steps=steps, sample_rate=rate, generator=generator)
+        case "cyclic poisson":
+            groups = groups_of(regime, examples)
+            rate = groups * regime.batch_size / examples
+            return cyclic_poisson_batches(examples, groups=groups, steps=steps, sample_rate=rate, generator=generator)
         case "fixed":
             return fixed_batches(examples, steps=steps, batch_size=regime.batch_size, generator=generator)
         case "shuffle":

@@ -177,6 +177,8 @@ def _sampling(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     what, when = _WHAT_WHEN[contribution_of(regime)]
     ways = {
         "poisson": f"the core drew every {what} on its own at every {when}",
+        "cyclic poisson": f"the core put every {what} in a group on its own, whoever else is there, and drew it on its "
+        f"own at every {when} of its group",
         "shuffle": f"nothing is assumed but that {'an' if what == 'example' else 'a'} {what} is in one batch an epoch",
         "fixed": f"the core drew a fresh subset of fixed size at every {when}",
         "all": "nothing is assumed: every client is in every round",

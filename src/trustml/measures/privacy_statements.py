@@ -209,9 +209,7 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
     by_rdp = epsilon_rdp([charged.all], delta=delta)
     if charges[0].noise != "independent":
-        steps = "rounds" if isinstance(charged.regime, DPFedAvg) else "steps"
-        note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
-        found = [_comparison("epsilon_rdp", by_rdp, note, drawn=drawn, secret=secret)]
+        found = _of_correlated(charged, by_rdp, drawn=drawn, secret=secret)
         return [_voided(one) for one in found] if charged.void else found
     found = []
     if isinstance(charged.regime, LocalDPFedAvg):  # nothing to draw: everybody sees who takes part
@@ -227,6 +225,23 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
     second = _second_opinion(prv, epsilon)
     found.append(msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret))
     return [_voided(one) for one in found] if charged.void else found
+
+
+def _of_correlated(charged: Charged, by_rdp: Epsilon, *, drawn: Drawn, secret: bool) -> list[Comparison]:
+    """Compare what a training under correlated noise costs by Renyi DP, and were its batches known."""
+    if drawn != "cyclic poisson" or not secret:
+        steps = "rounds" if isinstance(charged.regime, DPFedAvg) else "steps"
+        note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
+        return [_comparison("epsilon_rdp", by_rdp, note, drawn=drawn, secret=secret)]
+    visits, before = sum(charge.participation for charge in charged.own), _told_participation(charged.before)
+    found = [_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret)]
+    if before is None:
+        gone = "the batches of its start are not told"
+        return [Comparison(name="epsilon_unamplified", value=None, note=gone, drawn=drawn), *found]
+    most = visits + before
+    known = epsilon_unamplified([charged.all], participation=most, delta=charged.regime.delta)
+    note = f"over the {most} steps in which one example can be drawn"
+    return [_comparison("epsilon_unamplified", known, note, drawn=drawn, secret=secret), *found]
 
 
 def _why_no_group(evidence: Evidence, charged: Charged) -> str:

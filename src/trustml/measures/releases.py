@@ -185,7 +185,8 @@ def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charge
             why="whether training diverged or failed, in words of our own; what libraries printed is private",
         ),
     ]
-    if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
+    independent = charges[0].noise == "independent"  # of other noise it is a bound that everybody can work out
+    if independent and charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
         why = "the count behind epsilon_unamplified, over the secret batches"
         found.append(Release(name="largest participation", coverage="not covered", why=why))
     if not isinstance(regime, DPSGD):

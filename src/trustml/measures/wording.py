@@ -110,7 +110,8 @@ def sampling_words(sampling: Drawn, *, contribution: Contribution, secret: bool,
         what = "clients" if clients else "batches in one order,"
         return f"{what} in turn, no amplification claimed"
     if secret:
-        what = "Poisson, secret" if sampling == "poisson" else "fixed size without replacement, secret"
+        ways = {"poisson": "Poisson", "cyclic poisson": "Poisson from one group after another"}
+        what = f"{ways.get(sampling, 'fixed size without replacement')}, secret"
         return what + _WORDS[contribution].drawn
     return f"{sampling}, not secret, so no amplification (largest participation {most})"
 

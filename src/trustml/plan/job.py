@@ -34,7 +34,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expected_batch_size : int
         What the noisy sum is divided by.
     examples : int
-    sampling : {"poisson", "shuffle", "fixed", "all", "in turn"}
+    sampling : {"poisson", "shuffle", "fixed", "in turn", "cyclic poisson", "all"}
     secret_sampling : bool
     largest_participation : int
         Most batches that any one example is in; all steps where the batches are secret, so as not to tell.
@@ -52,7 +52,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
     separation : int
-        Steps from one batch of an example to its next, at the least.
+        Steps from one batch of an example to its next, at the least; groups of cyclic Poisson sampling.
     users : str
         Fingerprint of who holds what, where the unit is a user, or a column tells whose the examples are, or examples
         are private at their clients.

@@ -13,6 +13,7 @@ from trustml.data.dataset import Ints
 from trustml.errors import PrivacyError, ScenarioError
 from trustml.frameworks.table import entry_of
 from trustml.models.weights import Weights
+from trustml.plan.cycles import groups_of, noise_of_groups
 from trustml.plan.job import Mechanism
 from trustml.privacy.calibration import (
     affordable_steps,
@@ -88,7 +89,7 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     steps = regime.total_steps(examples)
     secret = regime.sampling_seed is None
     an_epoch = math.ceil(examples / regime.batch_size)
-    separation = an_epoch if regime.sampling == "in turn" else 1
+    groups = groups_of(regime, examples)
     largest = _told_participation(regime, plan, examples)
     noise = regime.noise_multiplier
     if noise is None:
@@ -103,7 +104,7 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         noise_multiplier=noise,
         count_noise=count_noise,
         clipping_norm=regime.clipping_norm,
-        sample_rate=regime.batch_size / examples,
+        sample_rate=groups * regime.batch_size / examples,
         expected_batch_size=regime.batch_size,
         examples=examples,
         sampling=regime.sampling,
@@ -114,7 +115,7 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         steps_per_charge=_steps_per_charge(regime, steps=steps, an_epoch=an_epoch),
         unit=regime.unit,
         noise=noise_kind(regime.mechanism),
-        separation=separation,
+        separation=an_epoch if regime.sampling == "in turn" else groups,
     )
 
 
@@ -266,8 +267,9 @@ def make_charge(
 
 
 def tells_participation(mechanism: Mechanism) -> bool:
-    """Whether the ledger may say how often examples are drawn: not where that is a secret."""
-    return mechanism.sampling in UNAMPLIFIED or not mechanism.secret_sampling
+    """Whether the ledger may say how often examples are drawn: not where that is a secret, and no mere bound."""
+    public = mechanism.sampling in UNAMPLIFIED or not mechanism.secret_sampling
+    return public or mechanism.noise != "independent"
 
 
 def check_draws(mechanism: Mechanism, sizes: Ints, *, examples: int, name: str) -> None:
@@ -292,10 +294,10 @@ def check_draws(mechanism: Mechanism, sizes: Ints, *, examples: int, name: str) 
     """
     most = float(mechanism.expected_batch_size)
     total = float(sizes.max(initial=0))
-    if mechanism.sampling == "poisson":
-        expected = mechanism.sample_rate * examples * len(sizes)
+    if mechanism.sampling in ("poisson", "cyclic poisson"):
+        expected = mechanism.sample_rate * examples * len(sizes) / mechanism.separation
         most, total = expected + 8 * math.sqrt(expected) + 32, float(sizes.sum())
-    if mechanism.sampling in ("poisson", "fixed") and total > most:
+    if mechanism.sampling in ("poisson", "cyclic poisson", "fixed") and total > most:
         raise PrivacyError(
             f"{name}: its batches are larger than those of rate {mechanism.sample_rate:.4g} that it is charged for; "
             "its plan is another one's or damaged, so start a new run"
@@ -345,14 +347,17 @@ def drawn_by(charges: Sequence[Charge]) -> NoiseDraw:
 def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
     """Most batches of any one example; with correlated noise, the squared sensitivity of all that is released."""
     if not isinstance(regime.mechanism, IndependentNoise):
-        an_epoch = math.ceil(examples / regime.batch_size)
-        return noise_strategy(regime.mechanism, steps=len(plan), separation=an_epoch).participation
+        in_turn = regime.sampling == "in turn"
+        separation = math.ceil(examples / regime.batch_size) if in_turn else groups_of(regime, examples)
+        return noise_strategy(regime.mechanism, steps=len(plan), separation=separation).participation
     secret = regime.sampling_seed is None and regime.sampling not in UNAMPLIFIED
     return len(plan) if secret else int(participation(plan, examples).max(initial=0))
 
 
 def _calibrated(regime: DPSGD, *, examples: int, steps: int, largest: int) -> float:
     assert regime.epsilon is not None
+    if regime.sampling == "cyclic poisson":
+        return noise_of_groups(regime, examples, groups=groups_of(regime, examples))
     delta = spared(regime.delta)
     if regime.sampling_seed is not None or regime.sampling in UNAMPLIFIED:
         return calibrated_noise_unamplified(epsilon=regime.epsilon, delta=delta, participation=max(1, largest))

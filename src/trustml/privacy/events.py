@@ -54,7 +54,9 @@ def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[NoiseEvent]:
     found: list[NoiseEvent] = []
     for charges in by_plan(releases):
         first = charges[0]
-        if first.noise != "independent":
+        if first.sampling == "cyclic poisson" and first.secret_sampling:
+            found.append(_amplified_band(charges))
+        elif first.noise != "independent":
             # All rounds of one training are a single Gaussian mechanism; several models compose.
             found += [
                 NoiseEvent(kind="gaussian", noise_multiplier=charge.precision**-0.5, count=charge.participation)
@@ -76,6 +78,24 @@ def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[NoiseEvent]:
         else:
             found += without_amplification(charges, participation=participation_of(charges))
     return found
+
+
+def _amplified_band(charges: Sequence[Charge]) -> NoiseEvent:
+    """Banded noise on cyclic Poisson batches, of all models on them (Choquette-Choo et al., NeurIPS 2023, theorem 4).
+
+    Steps that can hold an example lie as far apart as the band is wide, so each alone has the rows that its column of C
+    reaches, and the column's norm is 1: along it they tell of the example what one Gaussian on a Poisson batch does.
+    """
+    precision = math.fsum(charge.precision for charge in charges)
+    first = charges[0]
+    return NoiseEvent(
+        kind="poisson",
+        noise_multiplier=precision**-0.5,
+        count=max(charge.participation for charge in charges),
+        batch_size=first.batch_size,
+        examples=first.examples,
+        sample_rate=first.sample_rate,
+    )
 
 
 def by_plan(releases: Sequence[Sequence[Charge]]) -> list[list[Charge]]:

@@ -55,8 +55,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sample_rate : float
         Expected share of the examples in a batch.
     batch_size, examples : int
-        ``sample_rate = batch_size / examples``.
-    sampling : {"poisson", "shuffle", "fixed", "all", "in turn", "unknown"}
+        ``sample_rate = groups * batch_size / examples``.
+    sampling : {"poisson", "shuffle", "fixed", "in turn", "cyclic poisson", "all", "unknown"}
     secret_sampling : bool
         Whether the batches came from operating-system entropy and stayed secret. Without that there is no
         amplification.
@@ -113,6 +113,11 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.end_step - self.first_step
 
     @property
+    def groups(self) -> int:
+        """Groups that examples are drawn from in turn; one but for cyclic Poisson sampling."""
+        return round(self.sample_rate * self.examples / self.batch_size) if self.sampling == "cyclic poisson" else 1
+
+    @property
     def precision(self) -> float:
         """``1 / noise_multiplier**2`` of all that one step releases, taken as one Gaussian mechanism."""
         quantile = self.quantile_noise_multiplier
@@ -123,12 +128,13 @@ def relation_of(sampling: Drawn, *, secret: bool) -> NeighboringRelation:
     """Neighbouring relation of a way of sampling.
 
     Where the batches are a partition or are published, taking an example away would move the others, so it
-    is replaced by nothing at its place ("zero out"). A batch of fixed size is full in both worlds, so there
-    an example is replaced by another, and the sensitivity is twice the clipping norm.
+    is replaced by nothing at its place ("zero out"). For Poisson batches each is drawn, and put in its group of cyclic
+    ones, on its own: it comes and goes without moving others ("add or remove"). A batch of fixed size is full in both
+    worlds, so there an example is replaced by another, and the sensitivity is twice the clipping norm.
     """
     if sampling == "fixed" and secret:
         return REPLACE
-    return ADD_OR_REMOVE if sampling == "poisson" and secret else ZERO_OUT
+    return ADD_OR_REMOVE if sampling in ("poisson", "cyclic poisson") and secret else ZERO_OUT
 
 
 def charge(path: Path, entry: Charge) -> None:

@@ -6,10 +6,10 @@ It is one Gaussian mechanism, also where examples' gradients depend on what was 
 NeurIPS 2022, arXiv 2202.08312). Its sensitivity is the largest ``norm(C @ u)`` over what one example can add to G, with
 rows u of norm 1 in the steps that the example takes part in and 0 elsewhere.
 
-Examples take part in turn: every `separation` steps, in the same order again and again. The squared sensitivity of a
-strategy is then `participation` clipping norms, and is charged as a whole before its first step. Banded and buffered
-Toeplitz factors are scaled so that this is the number of steps that one example takes part in: their noise multiplier
-is that of independent noise at the same epsilon.
+Examples take part in turn: every `separation` steps, in the same order again and again; under a band perhaps only in
+some of those, by chance. The squared sensitivity of a strategy is then `participation` clipping norms at the most, and
+is charged as a whole before its first step. Banded and buffered Toeplitz factors are scaled so that this is the number
+of steps that one example takes part in: their noise multiplier is that of independent noise at the same epsilon.
 
 Whoever adds the noise keeps `kept` vectors, zero at first, and draws one for each step. The table of the step tells how
 its noise, and what is kept, are made of them. Nothing of this is stored: a training that goes on after an interruption
@@ -41,6 +41,8 @@ MOST_BANDS = 16
 """Bands that are taken where none are asked for: a private step reads so many vectors as large as the model."""
 _ROUNDING = 1e-5
 """By how much C is scaled down, relative, so that tables rounded to float32 do not pass what is charged."""
+_STEPS_LOOKED_AT = 125
+"""For each band: for so many steps at the most its coefficients are made."""
 _LEAST, _BEYOND = 0.0, -0.5
 """Where the quadrature of a BLT begins, and ends beyond the logarithm of the steps. Error hardly depends on either."""
 
@@ -114,10 +116,9 @@ class TreeNodes:
 
 @dataclass(frozen=True, kw_only=True)
 class BandedToeplitz:
-    """The square root of the prefix sum, cut to a band, with columns of norm 1.
+    """The band whose running sums err least, with columns of norm 1.
 
-    Coefficients are ``1, 1/2, 3/8, ...`` (Fichtenberger, Henzinger and Upadhyay, ICML 2023; cut to a band by Kalinin
-    and Lampert, NeurIPS 2024, arXiv 2405.13763), columns are scaled as in McKenna, 2024, arXiv 2405.15913. With no more
+    Coefficients are :func:`banded_coefficients`, columns are scaled as in McKenna, 2024, arXiv 2405.15913. With no more
     bands than `separation`, columns that one example meets share no row, so they are orthogonal, and the squared
     sensitivity is their number, exactly, for any order of taking part with at least so many steps between.
     """
@@ -144,7 +145,7 @@ class BandedToeplitz:
     def table(self, step: int) -> StepTable:
         """Solve ``C @ x = z`` for the next x, with the scale of its column on top."""
         _check(step, self.steps)
-        coefficients = square_root_coefficients(self.bands)
+        coefficients = banded_coefficients(self.bands, self.steps)
         latest = (step - np.arange(1, self.bands)) % self.kept if self.kept else np.zeros(0, np.int64)
         row = np.zeros(1 + self.kept)
         row[0], row[1 + latest] = 1.0, -coefficients[1:]
@@ -253,6 +254,48 @@ def square_root_coefficients(count: int) -> Doubles:
     """First Toeplitz coefficients of the square root of the prefix sum, ``binom(2k, k) / 4**k``."""
     places = np.arange(1, count)
     return np.cumprod(np.concatenate([[1.0], (2 * places - 1) / (2 * places)]))
+
+
+@functools.lru_cache(maxsize=64)
+def banded_coefficients(bands: int, steps: int) -> Doubles:
+    """First Toeplitz coefficients, ``1, ...``, for which running sums over so many steps err least at one sensitivity.
+
+    The mean squared error of the sums of ``inverse(C) @ Z``, times the squared norm of a column, is made least from the
+    square root of the prefix sum on (McKenna, 2024, arXiv 2405.15913, section 4), over coefficients that fall: inverses
+    of those stay bounded. What is best for many times the band is hardly better for more steps. Whatever is found,
+    columns are scaled to what is charged.
+    """
+    from scipy.optimize import minimize
+
+    if bands == 1:
+        return np.ones(1)
+
+    def log_error(falls: Doubles) -> tuple[float, Doubles]:
+        coefficients = np.exp(-np.cumsum(falls))
+        value, slopes = _log_error(np.concatenate([[1.0], coefficients]), min(steps, _STEPS_LOOKED_AT * bands))
+        return value, -np.cumsum((slopes[1:] * coefficients)[::-1])[::-1]
+
+    start = -np.diff(np.log(square_root_coefficients(bands)))
+    found = minimize(log_error, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
+    return np.concatenate([[1.0], np.exp(-np.cumsum(found.x))])
+
+
+def banded_error(bands: int, steps: int) -> float:
+    """Root mean square error of running sums over so many steps, in units of the noise of one step of its own."""
+    return math.exp(_log_error(banded_coefficients(bands, steps), steps)[0] / 2)
+
+
+def _log_error(coefficients: Doubles, steps: int) -> tuple[float, Doubles]:
+    """Logarithm of the mean squared error of running sums times the squared norm of a column, and its gradient."""
+    from scipy.signal import lfilter
+
+    steps = max(steps, len(coefficients))
+    later = np.arange(steps, 0, -1) / steps
+    sums = lfilter([1.0], np.convolve(coefficients, [1.0, -1.0]), np.eye(1, steps)[0])
+    moved = lfilter([1.0], coefficients, sums)  # by how much sums fall with a coefficient, so many places later
+    norm, error = float(coefficients @ coefficients), float(later @ sums**2)
+    slopes = [float((later * sums)[place:] @ moved[: steps - place]) for place in range(len(coefficients))]
+    return math.log(norm * error), 2 * (coefficients / norm - np.array(slopes) / error)
 
 
 @functools.lru_cache(maxsize=16)

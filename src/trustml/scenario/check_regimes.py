@@ -204,6 +204,12 @@ def _check_private(regime: DPSGD, field: str) -> None:
     _check_users(regime, field)
     if not isinstance(regime.mechanism, IndependentNoise):
         _check_correlated(regime, field)
+    elif regime.sampling == "cyclic poisson":
+        raise ScenarioError(
+            f"{field}.sampling",
+            "'cyclic poisson' draws from as many groups as the noise has bands, and independent noise has none",
+            fix='use mechanism=BandedMatrix(), or sampling="poisson"',
+        )
     if regime.engine != "core":
         _check_stock(regime, field)
 
@@ -243,7 +249,9 @@ def _check_users(regime: DPSGD, field: str) -> None:
 
 def _check_correlated(regime: DPSGD, field: str) -> None:
     """Refuse what the sensitivity of correlated noise does not speak of."""
-    if regime.sampling != "in turn":
+    if regime.sampling == "cyclic poisson":
+        _check_amplified(regime, field)
+    elif regime.sampling != "in turn":
         raise ScenarioError(
             f"{field}.sampling",
             f"{regime.sampling!r} leaves open when an example comes again, on which correlated noise rests",
@@ -251,6 +259,23 @@ def _check_correlated(regime: DPSGD, field: str) -> None:
         )
     if isinstance(regime.clipping, Adaptive):
         raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
+
+
+def _check_amplified(regime: DPSGD, field: str) -> None:
+    """Refuse what amplification is not proved of, and bands that nothing tells."""
+    if not isinstance(regime.mechanism, BandedMatrix):
+        raise ScenarioError(
+            f"{field}.sampling",
+            f"'cyclic poisson' amplifies a band alone: {type(regime.mechanism).__name__} correlates steps however far "
+            "apart, of which nothing is proved",
+            fix='use mechanism=BandedMatrix(), or sampling="in turn"',
+        )
+    if regime.mechanism.bands is None and regime.epsilon is None:
+        raise ScenarioError(
+            f"{field}.mechanism.bands",
+            "is left out, and so is epsilon, at which the best number of bands is found",
+            fix="give bands, or epsilon in place of noise_multiplier",
+        )
 
 
 def _check_guarantee(regime: PrivateRegime, field: str) -> None:

@@ -169,16 +169,18 @@ class TreeAggregation(MechanismSpec, frozen=True, kw_only=True, tag="tree"):
 class BandedMatrix(MechanismSpec, frozen=True, kw_only=True, tag="banded"):
     """DP-FTRL by banded matrix factorisation (Choquette-Choo et al., NeurIPS 2023, arXiv 2306.08153).
 
-    Clients or batches come in turn, and noise is correlated over no more rounds than lie between two visits of one.
-    pfl optimises a matrix for clients; all else has the banded square root (Kalinin and Lampert, NeurIPS 2024). It is
-    *not* the mechanism of `TreeAggregation`.
+    Clients or batches come in turn, and noise is correlated over no more rounds than lie between two visits of one; or
+    batches are drawn by ``sampling="cyclic poisson"``, which amplifies. pfl optimises a matrix of its own for clients;
+    all else has the best banded Toeplitz matrix (McKenna, 2024, arXiv 2405.15913). It is *not* the mechanism of
+    `TreeAggregation`.
 
     Parameters
     ----------
     bands : int, optional
         Rounds over which noise is correlated; one less vectors of the model's size are kept. Neither more than lie
         between two visits nor, left out, more than 16; pfl's own matrix takes as many as it can, and is asked only
-        where this is left out.
+        where this is left out. With ``sampling="cyclic poisson"`` it is the number of groups, too; left out, it is
+        doubled from 1, which is DP-SGD, to 16 as long as running sums err less at the same epsilon.
     """
 
     bands: Count | None = None

@@ -15,11 +15,11 @@ from trustml.scenario.regime import RegimeSpec
 from trustml.scenario.trainable import Trainable
 
 Sampling: TypeAlias = Annotated[
-    Literal["poisson", "shuffle", "fixed", "in turn"],
+    Literal["poisson", "shuffle", "fixed", "in turn", "cyclic poisson"],
     msgspec.Meta(
         extra={
-            "fix": "choose one of poisson, shuffle, fixed, in turn; none is weighted, as examples that are drawn more "
-            "often would lose more privacy: use task.class_weights"
+            "fix": "choose one of poisson, shuffle, fixed, in turn, cyclic poisson; none is weighted, as examples that "
+            "are drawn more often would lose more privacy: use task.class_weights"
         }
     ),
 ]
@@ -145,13 +145,16 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     batch_size : int
         *Expected* size of a batch; ``sample_rate = batch_size / n``. The noisy sum is divided by it, however
         many examples were drawn.
-    sampling : {"poisson", "shuffle", "fixed", "in turn"}
+    sampling : {"poisson", "shuffle", "fixed", "in turn", "cyclic poisson"}
         ``"poisson"``: every example joins every batch on its own with probability ``sample_rate``.
         ``"shuffle"``: a fresh order each epoch, cut into batches; no amplification is claimed for it.
         ``"fixed"``: every batch is a fresh uniform subset of `batch_size` examples.
         ``"in turn"``: one random order, cut into batches that come in the same order every epoch.
+        ``"cyclic poisson"``: every example is put in one of as many groups as the noise has bands, at random and for
+        good; each step draws from the next group as ``"poisson"`` does from all, so many times as often.
     mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
-        How the noise of the steps hangs together. All but the first need ``sampling="in turn"``.
+        How the noise of the steps hangs together. All but the first need ``sampling="in turn"``; `BandedMatrix` also
+        takes ``sampling="cyclic poisson"``, which amplifies it.
     sampling_seed : int, optional
         Leave it out: batches then come from operating-system entropy and stay secret. A seed
         publishes them, which loses the amplification by sampling, as the statement says. It does not make a run

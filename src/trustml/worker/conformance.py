@@ -24,7 +24,7 @@ from trustml.conformance.findings import CheckResult
 from trustml.conformance.step import check_step
 from trustml.conformance.subject import Step, StepSettings, flat
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
-from trustml.data.batches import poisson_batches
+from trustml.data.batches import BatchPlan, cyclic_poisson_batches, poisson_batches
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.frameworks.entry import Supported
@@ -37,6 +37,7 @@ from trustml.plan.mechanism import plan_mechanism
 from trustml.privacy.ledger import NoiseKind, read_ledger
 from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, write_atomic
+from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import BackendName, Execution, GradSampleMode
@@ -51,6 +52,7 @@ AWKWARD_SIZES = (99, 210, 234)
 """Numbers of batches for which Opacus's own sampler loses a step to rounding."""
 _EXAMPLES = 48
 _BATCH = 16
+_PIECE = 4  # examples of a batch of a short training
 _STEPS, _SEPARATION, _NOISE = 20, 5, 50.0
 """Of a training with correlated noise; so much that gradients of float32 tell the noise well."""
 
@@ -128,7 +130,11 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult
         findings += check_federations(name, backend)
     for batches in AWKWARD_SIZES:
         subject = f"{name}, {batches} batches an epoch"
-        findings += [replace(found, subject=subject) for found in check_training(_train(name, backend, batches))]
+        regime, plan = _one_epoch(batches)
+        findings += [replace(found, subject=subject) for found in check_training(_train(name, backend, regime, plan))]
+    if "banded matrix factorisation" in supported_noise(name):
+        cyclic = check_training(_train(name, backend, *_cyclic_epochs()))
+        findings += [replace(found, subject=f"{name}, banded, cyclic Poisson batches") for found in cyclic]
     return findings, sums
 
 
@@ -225,15 +231,37 @@ def _twenty_steps(backend: Backend) -> Weights:
     return trainer.weights()
 
 
-def _train(name: BackendName, backend: Backend, batches: int) -> TrainingRecord:
-    """Train an epoch of so many batches through the worker's own loop, watched."""
-    inputs, labels = example_data("mlp")
-    repeats = -(-4 * batches // len(inputs))
-    examples = Examples(
-        inputs=np.tile(inputs, (repeats, 1))[: 4 * batches], labels=np.tile(labels, repeats)[: 4 * batches]
+def _one_epoch(batches: int) -> tuple[DPSGD, BatchPlan]:
+    regime = DPSGD(noise_multiplier=1.0, epochs=1, batch_size=_PIECE)
+    drawn = poisson_batches(_PIECE * batches, steps=batches, sample_rate=1 / batches, generator=secret_generator())
+    return regime, drawn
+
+
+def _cyclic_epochs() -> tuple[DPSGD, BatchPlan]:
+    """Three epochs, the last cycle of groups cut off."""
+    batches, groups = 41, 4
+    regime = DPSGD(
+        noise_multiplier=1.0,
+        epochs=3,
+        batch_size=_PIECE,
+        sampling="cyclic poisson",
+        mechanism=BandedMatrix(bands=groups),
     )
-    regime = DPSGD(noise_multiplier=1.0, epochs=1, batch_size=4)
-    plan = poisson_batches(len(examples), steps=batches, sample_rate=1 / batches, generator=secret_generator())
+    drawn = cyclic_poisson_batches(
+        _PIECE * batches,
+        groups=groups,
+        steps=3 * batches,
+        sample_rate=groups / batches,
+        generator=secret_generator(),
+    )
+    return regime, drawn
+
+
+def _train(name: BackendName, backend: Backend, regime: DPSGD, plan: BatchPlan) -> TrainingRecord:
+    """Train on drawn batches through the worker's own loop, watched."""
+    inputs, labels = example_data("mlp")
+    count = _PIECE * len(plan) // (regime.epochs or 1)
+    examples = Examples(inputs=np.resize(inputs, (count, *inputs.shape[1:])), labels=np.resize(labels, count))
     model = example_model("mlp")
     with tempfile.TemporaryDirectory(prefix="trustml-conformance-") as root:
         folder = Path(root) / "jobs" / "train"
@@ -255,7 +283,7 @@ def _train(name: BackendName, backend: Backend, batches: int) -> TrainingRecord:
         clock, progress = Clock(lambda: None), Progress(folder / "events.jsonl")
         at = JobContext(root=Path(root), folder=folder, clock=clock, progress=progress)
         steps: list[ExecutedStep] = []
-        watched = dataclasses.replace(backend, private=_watched(backend, steps.append, expected=4))
+        watched = dataclasses.replace(backend, private=_watched(backend, steps.append, expected=_PIECE))
         PrivateTraining(job, watched, model, examples, commitment="plan", at=at).run(plan, entropy=())
         charges = read_ledger(folder / "ledger.jsonl")
     return TrainingRecord(steps=steps, charges=charges, batches=list(plan))
