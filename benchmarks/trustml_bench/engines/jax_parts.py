@@ -17,6 +17,7 @@ import numpy as np
 from trustml.attribution.passes import rows_of_pass
 from trustml.backends.jax import gradient_methods
 from trustml.backends.jax.dp import DPTrainer
+from trustml.backends.jax.network import to_params
 from trustml.backends.jax.straight_paths import path_points
 from trustml.backends.jax.tiling import Share, Tiling, at_most, deal
 from trustml.backends.jax.training import PlainTrainer
@@ -127,7 +128,7 @@ def attribution_memory() -> list[Part]:
     workload = Workload(kind="integrated_gradients", network="resnet18_224", size=4)
     model, (inputs, labels) = make_model(workload), make_own_batch(workload)
     rows = rows_of_pass(model.architecture, model.input_shape)
-    params = gradient_methods.to_params(model.weights)
+    params = to_params(model.weights)
     given = inputs[:2], labels[:2], np.zeros_like(inputs[:2])
     with at_most(rows):
         program = gradient_methods._program.lower(
