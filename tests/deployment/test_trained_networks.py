@@ -42,7 +42,7 @@ def test_every_target_says_what_the_trained_model_says(backend, tmp_path, variab
             Plain(epochs=3, batch_size=32, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
             DPSGD(epsilon=8.0, epochs=3, batch_size=128, optimizer=SGD(learning_rate=0.5)),
         ),
-        explanations=Explanations(methods=(), examples=8),
+        explanations=Explanations(examples=8, scope="own"),
         backends=(backend,),
     )
     run = trustml.run(scenario, out=tmp_path)
