@@ -95,7 +95,8 @@ def show_model(records: list[JobRecord]) -> None:
             plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
         )
     aspects = aspects_of(evidence.task)
-    places = st.tabs([*aspects, "All held-out examples"], key="model tab", on_change="rerun")
+    sides = (*aspects, "All held-out examples")
+    places = st.tabs([plain_text(name) for name in sides], key="model tab", on_change="rerun")
     with charts_of("model"):
         for place, aspect in zip(places, aspects, strict=False):
             if place.open:

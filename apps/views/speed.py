@@ -92,7 +92,9 @@ for name, measure in shown_in("speed page").items():
 parts = [*(part for part, names in places.items() if names), *([] if used(*known, "").empty else [OVER_TIME])]
 if parts:
     # Of the others nothing is drawn: a dozen charts that nobody sees would keep the browser busy.
-    for place, part in zip(st.tabs(parts, key="speed tab", on_change="rerun"), parts, strict=True):
+    for place, part in zip(
+        st.tabs([plain_text(name) for name in parts], key="speed tab", on_change="rerun"), parts, strict=True
+    ):
         if place.open:
             with place:
                 for name in places.get(part, ()):
