@@ -306,3 +306,9 @@ def test_what_an_old_table_does_not_hold_is_said_in_one_sentence():
     assert use not in told and cost_of in told
     found = summary(manifest("Plain", "DPSGD"), table_of([known, EPSILON, cost("torch", -0.1, -0.2, -0.05)]), ())
     assert not any("made before" in text for text in texts(found, "use"))
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.3812, "1,381 ms"), (0.00113, "1.13 ms"), (0.28, "280 ms")])
+def test_a_long_step_is_told_without_an_exponent(seconds, said):
+    found = summary(manifest("Plain"), table(row("step_time_median", seconds)), ())
+    assert f"takes {said} in torch" in texts(found, "speed")[0]

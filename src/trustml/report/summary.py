@@ -126,13 +126,17 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     regime = next((name for name in dict.fromkeys(rows.regime) if name in private), rows.regime.iloc[0])
     rows = rows[rows.regime == regime]
     times = rows.groupby("backend", sort=False).value.median()
-    each = ", ".join(f"{1e3 * value:.3g} ms in {backend}" for backend, value in times.items())
+    each = ", ".join(f"{_milliseconds(value)} ms in {backend}" for backend, value in times.items())
     asked = regimes_of(manifest)
     unit = "round" if is_federated(asked.get(regime, {})) else "step"
     text = f"a {unit} of {regime} takes {each}, after the first"
     if load_words(table):
         text += "; the machine was busy, nodes differ or times vary, so do not compare them"
     return Answer(question="speed", text=text, page="speed", measure="step_time_median")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.3g}"
 
 
 def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer:

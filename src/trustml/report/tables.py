@@ -151,8 +151,8 @@ def print_problems(out: Console, manifest: Manifest) -> None:
             out.print(f"failed: {method.method} in {record.id}: {method.reason}", soft_wrap=True, markup=False)
     blocked = [record.id for record in manifest.jobs if record.status == "blocked"]
     if blocked:
-        waiting = "job that needs" if len(blocked) == 1 else "jobs that need"
-        out.print(f"blocked: {len(blocked)} {waiting} one of these", soft_wrap=True)
+        which = "job that needs" if len(blocked) == 1 else "jobs that need"
+        out.print(f"blocked: {len(blocked)} {which} one of these", soft_wrap=True)
 
 
 _WIDE = 110
