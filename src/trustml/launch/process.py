@@ -101,15 +101,13 @@ def held_by(pid: int) -> tuple[int, float]:
 def _started_by(leader: psutil.Process) -> list[psutil.Process]:
     """Processes that a process started, and those that they did, as far as each tells: looking at all takes long."""
     found, asked = [], [leader.pid]
-    try:
-        while asked:
-            of = asked.pop()
+    while asked:
+        of = asked.pop()
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has ended, or is another user's
             for path in Path(f"/proc/{of}/task").iterdir():
                 with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
                     asked += (started := [int(one) for one in (path / "children").read_bytes().split()])
                     found += started
-    except (FileNotFoundError, ProcessLookupError):
-        pass
     if not found and not Path(f"/proc/{leader.pid}/task/{leader.pid}/children").exists():  # no Linux, or an old one
         return leader.children(recursive=True)
     members = []

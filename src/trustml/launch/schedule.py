@@ -144,7 +144,7 @@ class JobScheduler:
             if failed:
                 reason = f"needs {failed[0].id}, which ended {failed[0].status}"
                 self._update(replace(self._records[name], status="blocked", reason=reason))
-                self._tell({"event": "job-end", "job": name, "status": "blocked", "reason": reason})
+                self._tell_saved({"event": "job-end", "job": name, "status": "blocked", "reason": reason})
             elif len(self._running) + importing < job.execution.parallel_jobs and all(r.status == "ok" for r in needs):
                 if not self._start(name):
                     importing += 1
@@ -160,7 +160,7 @@ class JobScheduler:
         job, record = self._jobs[name], self._records[name]
         if self._finished is not None and (taken := self._finished.take_over(job, record)) is not None:
             self._update(taken)
-            self._tell({"event": "job-end", "job": name, "status": "ok"})
+            self._tell_saved({"event": "job-end", "job": name, "status": "ok"})
             return True
         events = self._run.file(events_file(name))
         events.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ class JobScheduler:
             return False
         except (EnvironmentMissingError, UsageError) as error:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
-            self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
+            self._tell_saved({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return True
         self._running[name] = (worker, EventTail(events))
         self._update(replace(record, status="running", reason="", attempt=record.attempt + 1, node=None))
@@ -222,6 +222,8 @@ class JobScheduler:
         self._update(self._ended(name, ended))
         # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
         self._after_save.append(lambda: self._settle(name, ended))
+        if promises_privacy(self._jobs[name]):  # its budget is spent: it is not done once more
+            self._save_after = 0.0
 
     def _settle(self, name: str, ended: Ended) -> None:
         """Do what follows from an end that is on disk: what was told to have ended well is never run again."""
@@ -322,6 +324,10 @@ class JobScheduler:
     def _warn(self, warning: str) -> None:
         told = dict.fromkeys((*self._manifest.warnings, warning))  # once, however often a run is resumed
         self._manifest = replace(self._manifest, warnings=tuple(told))
+
+    def _tell_saved(self, event: Event) -> None:
+        """Tell of an end once it is on disk."""
+        self._after_save.append(lambda: self._tell(event))
 
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)

@@ -345,19 +345,25 @@ class Brief:
 
     pid, node = 0, None
 
-    def poll(self) -> Ended:
-        return _ended("error", "no result", 1)
+    def __init__(self, looks: int = 1) -> None:
+        self._looks = looks
+
+    def poll(self) -> Ended | None:
+        self._looks -= 1
+        return None if self._looks else _ended("error", "no result", 1)
 
 
-def test_nobody_waits_while_jobs_end(own, monkeypatch):
+@pytest.mark.parametrize("looks", [1, 3])
+def test_nobody_waits_while_jobs_end_and_nobody_hastens_while_they_run(own, monkeypatch, looks):
     slept, started = [], []
-    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=time.time, sleep=slept.append))
-    place = SimpleNamespace(start=lambda work: started.append(work.job.id) or Brief())
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=slept.append)
+    monkeypatch.setattr(schedule, "time", clock)
+    place = SimpleNamespace(start=lambda work: started.append(work.job.id) or Brief(looks))
     monkeypatch.setattr(schedule, "make_place", lambda _: place)
     with own.lock() as lock:
         manifest = JobScheduler(own, listener=lambda event: None, lock=lock).execute()
     assert started and {job.status for job in manifest.jobs} <= {"ok", "error", "blocked"}
-    assert not slept
+    assert bool(slept) == (looks > 1)
 
 
 class Somewhere:
@@ -376,6 +382,7 @@ def test_jobs_of_one_node_disturb_each_other_and_those_of_two_do_not(own, names,
         jobs = [record.id for record in own.manifest().jobs[:2]]
         scheduler._running = {job: (Somewhere(name), None) for job, name in zip(jobs, names, strict=True)}
         scheduler._note_nodes()
+        scheduler._save_if_due()
     records = {record.id: record for record in own.manifest().jobs}
     assert [records[job].node.name for job in jobs] == list(names)
     assert [number for number, job in enumerate(jobs) if records[job].concurrent] == shared
