@@ -116,8 +116,8 @@ class NodeModel:
             raise NotImplementedError(f"{self._name}: TensorFlow.js has no gradient of one of its operators")
         if "problem" in found:
             raise UsageError(
-                f"{self._name}: {self._runtime} cannot open or ask it ({found['problem']}); it may be damaged, of another "
-                "version, or take inputs of another shape: name another"
+                f"{self._name}: {self._runtime} cannot open or ask it ({found['problem']}); it may be damaged, of "
+                "another version, or take inputs of another shape: name another"
             )
         return found
 
