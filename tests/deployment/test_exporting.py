@@ -110,3 +110,17 @@ def test_the_calls_of_the_how_to_give_what_the_model_says(backend, tmp_path):
     found = json.loads(output.read_text())
     assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite"}[backend] in found
     assert max(found.values()) <= LOGITS, found
+
+
+@pytest.mark.long
+@pytest.mark.tensorflow
+def test_damaged_bytes_are_one_line_on_the_file(tmp_path):
+    output = tmp_path / "found.json"
+    in_environment("tensorflow", "damaged_cases", output)
+    found = json.loads(output.read_text())
+    assert len(found) >= 16  # one file of keras, and three of a SavedModel
+    unread = {"tfjs.weights.bin.random"}  # any numbers are weights
+    for case, said in found.items():
+        if case not in unread:
+            assert said != "answered" and "\n" not in said and "trustml-tfjs-" not in said, (case, said)
+            assert "model" in said.partition(":")[0] and ("name another" in said or "name module" in said), (case, said)
