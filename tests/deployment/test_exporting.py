@@ -31,6 +31,8 @@ KNOWN = {
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
 }
 
+LOST = {"rounded: int8.residual.tflite"}  # TensorFlow Lite's int8 of group norms, as docs/deployment.md says
+
 
 def in_environment(backend, module, output, *names):
     """Run one of these modules where the framework is; it writes `output`."""
@@ -97,7 +99,8 @@ def test_a_planted_fault_is_told_in_every_target_and_rounding_is_no_more_than_th
         elif "failed" in result:  # the runtime's own failure, by which `export` keeps no file
             assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
         elif result["rounded"]:
-            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
+            assert result["statement"] and MOST_APART < result["logits"] < 1.0, (case, result)
+            assert (result["logits"] > 0.2) == (case in LOST), (case, result)
         else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
             assert result["logits"] <= LOGITS, (case, result)
 
