@@ -30,6 +30,8 @@ KNOWN = {
     "tfjs": "step by step",  # TensorFlow.js does not run the loops that TensorFlow writes
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
 }
+ATTENTION = tuple(f"{name}.executorch" for name in ("tokens", "encoder", "decoder", "vision", "ft_transformer"))
+LOST = {"rounded: int8.residual.tflite"}  # TensorFlow Lite's int8 of group norms, as docs/deployment.md says
 
 
 def in_environment(backend, module, output, *names):
@@ -70,7 +72,7 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
     for case, result in found.items():
         why = result.get("refused") or result.get("failed") or ""
         if why:
-            assert KNOWN.get(case.partition(".")[2], "never") in why, (case, result)
+            assert KNOWN.get(case.partition(".")[2], "never") in why and case not in ATTENTION, (case, result)
             continue
         exported += 1
         assert result["statement"], case
@@ -97,7 +99,8 @@ def test_a_planted_fault_is_told_in_every_target_and_rounding_is_no_more_than_th
         elif "failed" in result:  # the runtime's own failure, by which `export` keeps no file
             assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
         elif result["rounded"]:
-            assert result["statement"] and MOST_APART < result["logits"] < 0.2, (case, result)
+            assert result["statement"] and MOST_APART < result["logits"] < 1.0, (case, result)
+            assert (result["logits"] > 0.2) == (case in LOST), (case, result)
         else:  # such as TensorFlow Lite's `dynamic` of few weights, which `export` refuses
             assert result["logits"] <= LOGITS, (case, result)
 
@@ -110,3 +113,17 @@ def test_the_calls_of_the_how_to_give_what_the_model_says(backend, tmp_path):
     found = json.loads(output.read_text())
     assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite"}[backend] in found
     assert max(found.values()) <= LOGITS, found
+
+
+@pytest.mark.long
+@pytest.mark.tensorflow
+def test_damaged_bytes_are_one_line_on_the_file(tmp_path):
+    output = tmp_path / "found.json"
+    in_environment("tensorflow", "damaged_cases", output)
+    found = json.loads(output.read_text())
+    assert len(found) >= 16  # one file of keras, and three of a SavedModel
+    unread = {"tfjs.weights.bin.random"}  # any numbers are weights
+    for case, said in found.items():
+        if case not in unread:
+            assert said != "answered" and "\n" not in said and "trustml-tfjs-" not in said, (case, said)
+            assert "model" in said.partition(":")[0] and ("name another" in said or "name module" in said), (case, said)

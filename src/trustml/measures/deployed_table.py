@@ -43,6 +43,7 @@ DEPLOYED_MEASURES: dict[str, Measure] = {
         meaning="Accuracy of an exported file less that of the model that was audited, on the same held-out examples; "
         "Newcombe's paired 95 % interval.",
         heading="score",
+        spread="interval",
         shown=("deployed",),
     ),
     "deployed_attribution_agreement": _deployed(

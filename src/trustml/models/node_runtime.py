@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from trustml.models.exported import ADDED_VARIABLE
 
 _SCRIPT = Path(__file__).resolve().parents[1] / "environments" / "node" / "ask.mjs"
 _MARK = b"trustml "
+_RUNTIMES = {"tfjs": "TensorFlow.js", "onnx": "onnxruntime-web"}
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 
@@ -42,6 +44,8 @@ class NodeModel:
     kind : {"tfjs", "onnx"}
     path : Path
         Folder of a model of TensorFlow.js, or an ONNX file.
+    name : str
+        What it is called where it is refused, if the path is that of a copy.
 
     Raises
     ------
@@ -51,23 +55,28 @@ class NodeModel:
         If node or its packages are not there.
     """
 
-    def __init__(self, kind: Literal["tfjs", "onnx"], path: Path) -> None:
+    def __init__(self, kind: Literal["tfjs", "onnx"], path: Path, *, name: str = "") -> None:
         folder = added_folder("node")
-        self._place = tempfile.TemporaryDirectory(prefix="trustml-node-")
-        self._path = path
+        self._name, self._runtime = name or path.name, _RUNTIMES[kind]
         try:
             self._process = subprocess.Popen(
                 ["node", str(_SCRIPT), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         except FileNotFoundError:
             raise EnvironmentMissingError("node: not installed on this machine") from None
-        self.statement: str = self._answer({"kind": kind, "path": str(path.absolute())})["statement"]
+        self._place = tempfile.TemporaryDirectory(prefix="trustml-node-")
+        try:
+            self.statement: str = self._answer({"kind": kind, "path": str(path.absolute())})["statement"]
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the process."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # it may have ended before it was asked
+                    stream.close()
         self._process.kill()
         self._process.wait()
         self._place.cleanup()
@@ -101,12 +110,15 @@ class NodeModel:
         except BrokenPipeError:
             line = b""
         if not line:
-            raise UsageError(f"{self._path.name}: node ended without an answer")
+            raise UsageError(f"{self._name}: node ended without an answer; it may be damaged, name another")
         found: dict[str, Any] = msgspec.json.decode(line[len(_MARK) :])
         if found.get("none"):
-            raise NotImplementedError(f"{self._path.name}: TensorFlow.js has no gradient of one of its operators")
+            raise NotImplementedError(f"{self._name}: TensorFlow.js has no gradient of one of its operators")
         if "problem" in found:
-            raise UsageError(f"{self._path.name}: {found['problem']}")
+            raise UsageError(
+                f"{self._name}: {self._runtime} cannot open or ask it ({found['problem']}); it may be damaged, of "
+                "another version, or take inputs of another shape: name another"
+            )
         return found
 
 

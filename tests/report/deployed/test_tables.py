@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import msgspec
 import numpy as np
@@ -48,6 +49,7 @@ def test_several_runs_have_their_files_side_by_side_with_what_their_models_have(
     assert list(frame.columns[:3]) == ["run", "model", "file"]
     assert frame[["run", "model", "file"]].to_numpy().tolist() == [["first", MODEL, "onnx"], ["second", MODEL, "onnx"]]
     assert list(frame["logit difference"]) == ["0.0e+00", "0.0e+00"] and list(frame["attributions by"]) == ["-", "-"]
+    assert all(re.fullmatch(r"0\.000 \[-0\.\d{3}, 0\.\d{3}\]", text) for text in frame.score), frame.score
     (own, alike), (sure, beside) = (text.split(", model ") for text in frame.membership)
     assert own.startswith(alike) and float(sure.split()[0]) > 0.95 > float(beside)
     (own, alike), (sure, beside) = (text.split(", model ") for text in frame["at least"])

@@ -68,6 +68,9 @@ def refuse_graph(folder: Path, *, shown: Path) -> None:
         found.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise UsageError(f"{shown}: is damaged ({error}); name another folder") from None
+    graphs = len(found.meta_graphs)
+    if graphs != 1:
+        raise UsageError(f"{shown}: holds {graphs} graphs, not one; it may be damaged, name another folder")
     for operator in _operators(found):
         raise UsageError(f"{shown}: calls the operator {operator[:80]!r}, which may do more than compute; {_FIX}")
 

@@ -92,7 +92,7 @@ class TfjsModel:
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         with copied_tfjs(path) as copied:
-            self._model = NodeModel("tfjs", copied)
+            self._model = NodeModel("tfjs", copied, name=path.name)
         self.statement = self._model.statement
 
     def logits(self, inputs: Floats) -> Floats:

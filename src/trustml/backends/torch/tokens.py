@@ -223,5 +223,7 @@ def tie(product: nn.Module, lookup: nn.Module) -> None:
 def _turned(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn pairs of channels of each head (n, heads, steps, channels)."""
     cosines, sines = cosines.to(heads.device), sines.to(heads.device)
-    first, second = heads.chunk(2, dim=3)
+    # By slices, not `chunk`: ExecuTorch's lowering narrows the batch of what is split to that of the example.
+    half = heads.shape[3] // 2
+    first, second = heads[..., :half], heads[..., half:]
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=3)
