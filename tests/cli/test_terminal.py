@@ -115,6 +115,22 @@ def test_a_table_that_fits_stays_as_it_is_and_prose_is_folded_before_a_table_is_
     assert max(map(len, stream.getvalue().splitlines())) > 80, "a file of unknown reader is broader"
 
 
+def test_a_table_as_wide_as_its_place_stays_whole_and_a_later_part_leaves_out_rows_without_a_cell(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    table = Table("name", "other", box=None, pad_edge=False)
+    table.add_row("n" * 19, "o" * 19)
+    stream = io.StringIO()
+    console(stream).print(table)
+    assert stream.getvalue().splitlines()[1:] == ["n" * 19 + "  " + "o" * 19]
+    table = Table("name", "number", "reason", box=None, pad_edge=False)
+    for row in range(3):
+        table.add_row(f"row {row} of them", "1" * 20, "r" * 20 if row == 1 else "")
+    stream = io.StringIO()
+    console(stream).print(table)
+    lines = [line.split() for line in stream.getvalue().splitlines()]
+    assert [line[1] for line in lines if line[0] == "row"] == ["0", "1", "2", "1"]
+
+
 def test_a_damaged_or_evil_run_does_not_hide_the_others(tmp_path):
     for name, content in {
         "deep-20260101-000000-aaaa": "[" * 200_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
@@ -17,7 +18,7 @@ def fitted(table: Table, out: Console) -> list[RenderableType]:
     """Give a table as it is where it fits, else folded between words, else in parts that fit."""
     wanted = [_widths(column, out) for column in table.columns]
     border = 3 if table.box else 2
-    room = out.width - (1 if table.box else 0)
+    room = out.width - 1 if table.box else out.width + (0 if table.pad_edge else border)
     if sum(most for _, most in wanted) + border * len(wanted) <= room:
         return [table]
     parts = _parts(table, [least + border for least, _ in wanted], room)
@@ -26,7 +27,8 @@ def fitted(table: Table, out: Console) -> list[RenderableType]:
         if table.title is not None:  # as broad as its place, not as the table
             which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
             found.append(Text.assemble(table.title, which, style=table.title_style or "table.title"))
-        found.append(_part(table, part, _shared([wanted[at] for at in part], room - border * len(part))))
+        told = part[len(set(part).intersection(*parts)) :] if number > 1 else part
+        found.append(_part(table, part, _shared([wanted[at] for at in part], room - border * len(part)), told))
     return found
 
 
@@ -49,12 +51,16 @@ def _parts(table: Table, least: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _names(table: Table, least: Sequence[int], room: int) -> int:
-    """Count the first columns that tell the rows apart, as far as they leave room for any other."""
+    """Count the first columns that tell the rows apart, as far as they leave room for any other.
+
+    Where numbers follow, all texts before them are names.
+    """
     cells = [list(map(str, column.cells)) for column in table.columns]
+    numbers = next((at for at, column in enumerate(table.columns) if column.justify == "right"), 0)
     names = 0
     while names < len(least) - 1 and sum(least[: names + 1]) + max(least[names + 1 :]) <= room:
         names += 1
-        if len(set(zip(*cells[:names], strict=True))) == len(table.rows):
+        if names >= numbers and len(set(zip(*cells[:names], strict=True))) == len(table.rows):
             break
     return names
 
@@ -71,12 +77,14 @@ def _shared(wanted: Sequence[tuple[int, int]], room: int) -> list[int]:
     return given
 
 
-def _part(table: Table, columns: Sequence[int], widths: Sequence[int]) -> Table:
+def _part(table: Table, columns: Sequence[int], widths: Sequence[int], told: Sequence[int]) -> Table:
+    """Make a table of some columns, and of the rows of which these tell anything."""
     found = Table(box=table.box, pad_edge=table.pad_edge, show_header=table.show_header)
     for at, width in zip(columns, widths, strict=True):
         column = table.columns[at]
         found.add_column(column.header, justify=column.justify, style=column.style, overflow="fold", width=width)
     cells = [list(table.columns[at].cells) for at in columns]
-    for row, one in zip(table.rows, zip(*cells, strict=True), strict=True):
+    full = [any(map(str, one)) for one in zip(*(table.columns[at].cells for at in told), strict=True)]
+    for row, one in itertools.compress(zip(table.rows, zip(*cells, strict=True), strict=True), full):
         found.add_row(*one, style=row.style, end_section=row.end_section)
     return found
