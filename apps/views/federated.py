@@ -219,8 +219,8 @@ def main() -> None:
     if any(len(of(frame, chosen)) for frame in (frames.rounds, frames.clips)) or set(private) & set(chosen):
         parts[DRIFT] = lambda: show_rounds(frames, chosen, order, private)
     # Of the others nothing is made, and nothing is sent to the browser.
-    labels = [plain_text(name) for name in parts]
-    for place, show in zip(st.tabs(labels, key="federated tab", on_change="rerun"), parts.values(), strict=True):
+    places = st.tabs([plain_text(name) for name in parts], key="federated tab", on_change="rerun")
+    for place, show in zip(places, parts.values(), strict=True):
         if place.open:
             with place:
                 show()
