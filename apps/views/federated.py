@@ -25,12 +25,13 @@ from trustml.report.federated.frames import (
 )
 from trustml.report.federated.partition import ENDS, MOST_BARS, partition_bars
 
+ACCURACY, HOLDS, BYTES = "Accuracy by round", "Who holds what", "Bytes"
+PRIVACY, DRIFT = "Privacy for users", "Participants and drift"
 NOT_COVERED = "no epsilon covers it"
 
 
 def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str], private: list[str]) -> None:
     """Draw accuracy by round, and how far apart clients are."""
-    st.subheader("Accuracy by round")
     draw(figures.accuracy_by_round(of(frames.history, regimes), targets=of(frames.targets, regimes), order=order))
     st.caption(
         "Mean over seeds, on all held-out examples; frameworks that agree lie on one another. The dashed "
@@ -52,7 +53,6 @@ def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str],
 
 def show_partition(evidence: Evidence, regimes: list[str]) -> None:
     """Draw who holds what, for one regime and seed."""
-    st.subheader("Who holds what")
     jobs = {(record.regime, record.seed): job for record, job in federated_jobs(evidence) if record.regime in regimes}
     left, right = st.columns([3, 1])
     regime = left.selectbox("Federated regime", regimes)
@@ -89,9 +89,14 @@ def show_partition(evidence: Evidence, regimes: list[str]) -> None:
         )
 
 
+def show_bytes(rows: pd.DataFrame) -> None:
+    """Draw what clients send."""
+    draw(figures.bytes_by_regime(rows))
+    st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
+
+
 def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: list[str]) -> None:
     """Draw user-level epsilon by round."""
-    st.subheader("Privacy for users by round")
     curves = epsilon_by_round(evidence, statements)
     if curves.empty:
         st.info("No finite epsilon holds for users.")
@@ -114,9 +119,6 @@ def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], p
     """Draw who took part, how far updates went, and the clipping norm where it moves."""
     rounds, clips = of(frames.rounds, regimes), of(frames.clips, regimes)
     hidden = [name for name in private if name in regimes]
-    if rounds.empty and clips.empty and not hidden:
-        return
-    st.subheader("Participants and drift")
     if len(rounds):
         beside(figures.participants_by_round(rounds, order=order), columns=3)
         st.caption(
@@ -207,17 +209,21 @@ def main() -> None:
     if not chosen:
         st.info("Choose a regime.")
         st.stop()
-    show_accuracy(frames, chosen, order, private)
-    show_partition(evidence, chosen)
-    st.subheader("Bytes")
-    rows = of(table, chosen)
+    rows, parts = of(table, chosen), {ACCURACY: lambda: show_accuracy(frames, chosen, order, private)}
+    parts[HOLDS] = lambda: show_partition(evidence, chosen)
     if len(figures.sent(rows)):
-        draw(figures.bytes_by_regime(rows))
-        st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
+        parts[BYTES] = lambda: show_bytes(rows)
     if readable and any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
         wanted = {record.id for record in manifest.jobs if record.regime in chosen}
-        show_privacy(evidence, [one for one in statements if one.model in wanted], order)
-    show_rounds(frames, chosen, order, private)
+        parts[PRIVACY] = lambda: show_privacy(evidence, [one for one in statements if one.model in wanted], order)
+    if any(len(of(frame, chosen)) for frame in (frames.rounds, frames.clips)) or set(private) & set(chosen):
+        parts[DRIFT] = lambda: show_rounds(frames, chosen, order, private)
+    # Of the others nothing is made, and nothing is sent to the browser.
+    places = st.tabs([plain_text(name) for name in parts], key="federated tab", on_change="rerun")
+    for place, show in zip(places, parts.values(), strict=True):
+        if place.open:
+            with place:
+                show()
     listed = of_family("federated") | shown_in("federated page") | {"epsilon": MEASURES["epsilon"]}
     show_rows(rows[rows.measure.isin(list(listed)) & rows.regime.isin(chosen)])
 

@@ -132,14 +132,35 @@ def test_the_federated_page_shows_who_holds_what_only_where_private_is_at_hand(
     entry, partial_run, tmp_path, monkeypatch
 ):
     shown = opened(entry, partial_run.path.parent, monkeypatch, page="federated")
-    assert_shows(shown, partial_run)
+    shown.session_state["federated tab"] = "Who holds what"
+    assert_shows(shown.run(), partial_run)
     assert "4 clients; smallest" in text_of(shown)
     assert partial_run.manifest.partitions[0].fingerprint[:12] in text_of(shown)
     shutil.copytree(partial_run.path, tmp_path / partial_run.id, ignore=shutil.ignore_patterns("private"))
     app = opened(entry, tmp_path, monkeypatch, page="federated")
+    app.session_state["federated tab"] = "Who holds what"
+    app.run()
     assert not app.exception, [error.value for error in app.exception]
     assert "not at hand here" in text_of(app)
     assert "4 clients; smallest" not in text_of(app)
+
+
+def test_the_federated_page_makes_one_part_at_a_time(entry, tmp_path, monkeypatch):
+    copy_of("federated", tmp_path)
+    app = opened(entry, tmp_path, monkeypatch, page="federated")
+    parts = {
+        "Accuracy by round": "frameworks that agree lie on one another",
+        "Who holds what": "Every framework trains on this same partition",
+        "Bytes": "Payload alone",
+        "Privacy for users": "The unit of privacy is a user",
+        "Participants and drift": "stays private",
+    }
+    assert [tab.label for tab in app.tabs] == list(parts)
+    for label in parts:
+        app.session_state["federated tab"] = label
+        assert_whole(app.run())
+        text = text_of(app)
+        assert [one for one, words in parts.items() if words in text] == [label]
 
 
 def test_a_run_without_clients_says_so_on_the_federated_page(entry, partial_run, tmp_path, monkeypatch):

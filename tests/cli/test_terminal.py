@@ -11,6 +11,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich import box
+from rich.box import Box
 from rich.table import Table
 
 from tests.cli.test_cli import called
@@ -69,6 +71,64 @@ def test_prose_is_broken_between_words_on_a_terminal_and_commands_are_not(monkey
     stream = io.StringIO()
     console(stream).print(prose.strip(), soft_wrap=True)
     assert stream.getvalue() == prose.strip() + "\n", "whole where a program reads it"
+
+
+def _table(*columns: str, rows: int = 3, box: Box | None = None) -> Table:
+    table = Table(title="a table of " + "many words " * 3, box=box, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name.startswith("number") else "left")
+    for row in range(rows):
+        cells = {"kind": "same for all", "prose": f"words of row {row} that go on " * 3}
+        table.add_row(*(cells.get(name, f"{name}/{row} [0.{row}00, 0.900]") for name in columns))
+    return table
+
+
+@pytest.mark.parametrize("box", [None, box.HEAVY_HEAD])
+@pytest.mark.parametrize("width", [70, 80, 100])
+def test_a_table_that_is_too_wide_comes_in_parts_that_name_their_rows(monkeypatch, width, box):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ["kind", "name", *(f"number{at}" for at in range(6)), "prose"]
+    stream = io.StringIO()
+    console(stream).print(_table(*names, box=box))
+    lines = stream.getvalue().splitlines()
+    parts = sum("(" in line and " of " in line and line.startswith("a table of") for line in lines)
+    assert max(map(len, lines)) <= width and parts > 1
+    for row in range(3):
+        for at in range(6):
+            assert sum(f"number{at}/{row} [0.{row}00, 0.900]" in line for line in lines) == 1, "never folded"
+        assert sum(f"name/{row} [" in line for line in lines) == parts, "in each part it is said whose row it is"
+    assert stream.getvalue().count("words") >= 3 * 3, "prose is folded, not cut"
+
+
+def test_a_table_that_fits_stays_as_it_is_and_prose_is_folded_before_a_table_is_parted(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = io.StringIO()
+    console(stream).print(_table("name", "number"))
+    assert len(stream.getvalue().splitlines()) == 6 - 1 and "(1 of" not in stream.getvalue()
+    stream = io.StringIO()
+    console(stream).print(_table("name", "prose"))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and "(1 of" not in stream.getvalue() and len(lines) > 5
+    monkeypatch.delenv("COLUMNS")
+    stream = io.StringIO()
+    console(stream).print(_table("name", "prose"))
+    assert max(map(len, stream.getvalue().splitlines())) > 80, "a file of unknown reader is broader"
+
+
+def test_a_table_as_wide_as_its_place_stays_whole_and_a_later_part_leaves_out_rows_without_a_cell(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    table = Table("name", "other", box=None, pad_edge=False)
+    table.add_row("n" * 19, "o" * 19)
+    stream = io.StringIO()
+    console(stream).print(table)
+    assert stream.getvalue().splitlines()[1:] == ["n" * 19 + "  " + "o" * 19]
+    table = Table("name", "number", "reason", box=None, pad_edge=False)
+    for row in range(3):
+        table.add_row(f"row {row} of them", "1" * 20, "r" * 20 if row == 1 else "")
+    stream = io.StringIO()
+    console(stream).print(table)
+    lines = [line.split() for line in stream.getvalue().splitlines()]
+    assert [line[1] for line in lines if line[0] == "row"] == ["0", "1", "2", "1"]
 
 
 def test_a_damaged_or_evil_run_does_not_hide_the_others(tmp_path):

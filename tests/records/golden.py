@@ -65,7 +65,7 @@ def printed(run: trustml.Run, command: str) -> str:
 @contextlib.contextmanager
 def _plain_terminal() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ("COLUMNS", "NO_COLOR")}
-    os.environ.update(COLUMNS="200", NO_COLOR="1")
+    os.environ.update(COLUMNS="160", NO_COLOR="1")
     try:
         yield
     finally:

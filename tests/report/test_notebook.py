@@ -66,6 +66,10 @@ def test_figures_are_those_of_the_pages(run, tmp_path):
     explained = trustml.load(stored("frameworks"))
     charts = explained.figures.attributions(model="train.torch.Plain.s0", backend="tensorflow").to_dict()
     assert len(charts["concat"]) == 4  # the image; as the library returns it, completed, and common
+    with pytest.raises(UsageError, match=r"^method: .* has no 'guess'; choose among"):
+        explained.figures.attributions(method="guess")
+    with pytest.raises(UsageError, match=r"^example: 9999 is none of"):
+        explained.figures.attributions(example=9999)
     with pytest.raises(UsageError, match="no model was attacked"):
         explained.figures.roc()
 

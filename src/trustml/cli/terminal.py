@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import IO, Any
 
-from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
+from rich.console import Console, Group, HighlighterType, JustifyMethod, OverflowMethod
 from rich.style import StyleType
+from rich.table import Table
 from rich.text import Text
 
+from trustml.cli.wide_tables import fitted
 from trustml.errors import printable
 
 
@@ -15,7 +18,8 @@ class PlainConsole(Console):
     """Shows plain text: brackets stay brackets, and control characters are written out."""
 
     def __init__(self, stream: IO[str]) -> None:
-        width = None if stream.isatty() else 160  # wide enough not to cut
+        told = os.environ.get("COLUMNS", "").isdigit()
+        width = None if stream.isatty() or told else 160  # of a file or pipe nobody knows
         super().__init__(file=stream, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
 
     def print(
@@ -38,10 +42,13 @@ class PlainConsole(Console):
     ) -> None:
         """Print; a line with `soft_wrap` is broken between words on a terminal, and whole in a file or pipe.
 
-        Line feeds in it are written out: it quotes what is somebody's, which might feign another line.
+        Line feeds in it are written out: it quotes what is somebody's, which might feign another line. A table that
+        is too wide comes in parts, and none of its cells is cut.
         """
         if soft_wrap:
             objects = tuple(printable(one) if isinstance(one, str) else one for one in objects)
+        elif len(objects) == 1 and isinstance(objects[0], Table) and width is None:
+            objects = (Group(*fitted(objects[0], self)),)
         super().print(
             *objects, sep=sep, end=end, style=style, justify=justify, overflow=overflow, no_wrap=no_wrap, emoji=emoji,
             markup=markup, highlight=highlight, width=width, height=height, crop=crop,

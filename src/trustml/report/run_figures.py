@@ -100,7 +100,10 @@ class RunFigures:
         from trustml.report.explanations.selection import PanelRequest
 
         asked = PanelRequest(method=method, example=example, model=model, backend=backend)
-        found = explained_example(self._directory, asked)
+        try:
+            found = explained_example(self._directory, asked)
+        except UsageError as error:  # what the command calls --method is an argument here
+            raise UsageError(str(error).removeprefix("--")) from None
         several = len({panel.model for panel in found.panels}) > 1
         named = [
             (f"{short_model(panel.model)}, {panel.library}" if several else panel.library, panel)
