@@ -242,5 +242,7 @@ def test_a_process_that_leaves_joins_threads_and_writes_what_it_printed_but_take
 
 def test_a_process_that_leaves_and_cannot_write_what_it_printed_says_so():
     code = "print('a'); from trustml.processes import leave; leave(0)"
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
     with open("/dev/full", "wb") as full:
-        assert subprocess.run([sys.executable, "-c", code], stdout=full, timeout=60).returncode == 120
+        ended = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, timeout=60)
+    assert ended.returncode == 120
