@@ -267,10 +267,9 @@ def performance_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table.measure.isin(list(shown))]
     several = rows.subject.nunique() > 1
     order = {title: number for number, title in enumerate(regimes_of(manifest))}
-    means = (
-        rows.groupby(["regime", "backend", "subject", "measure"], sort=False).value.mean().to_dict()
-    )  # NaN where none is known
-    models = dict.fromkeys((regime, backend, subject) for regime, backend, subject, _ in means)
+    averaged = rows.groupby(["regime", "backend", "subject", "measure"], sort=False).value.mean()
+    means: dict[Any, Any] = averaged.to_dict()
+    models = dict.fromkeys(key[:3] for key in means)
     found = []
     for model in sorted(models, key=lambda one: order[one[0]]):
         regime, backend, subject = model
