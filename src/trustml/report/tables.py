@@ -271,7 +271,7 @@ def performance_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     means: dict[Any, Any] = averaged.to_dict()
     models = dict.fromkeys(key[:3] for key in means)
     found = []
-    for model in sorted(models, key=lambda one: order[one[0]]):
+    for model in sorted(models, key=lambda one: order.get(one[0], len(order))):
         regime, backend, subject = model
         cells: dict[str, object] = {"regime": regime, "framework": backend, **({"of": subject} if several else {})}
         for name, one in shown.items():
