@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -74,6 +75,13 @@ def gone(pid: int, *, within: float) -> bool:
     return True
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("moment", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4])
 def test_it_ends_with_its_starter_whenever_that_is_killed(tmp_path, moment):
     starter, pid = start(tmp_path, SLEEPS)
@@ -128,8 +136,9 @@ def test_what_it_started_itself_ends_too(tmp_path):
 
 
 def test_a_lock_is_held_as_long_as_anything_lives_that_was_given_it(tmp_path):
-    starter, pid = start(tmp_path, SLEEPS)
-    time.sleep(0.3)
+    begun = tmp_path / "begun"
+    starter, pid = start(tmp_path, f"import pathlib\npathlib.Path({str(begun)!r}).touch()\n" + SLEEPS)
+    wait_for(begun.exists)
     os.kill(pid, signal.SIGSTOP)  # nothing but the kernel can end it now
     with (tmp_path / "lock").open("ab") as lock:
         with pytest.raises(BlockingIOError):
@@ -206,3 +215,34 @@ def test_a_process_that_leaves_the_network_reaches_nobody_and_still_ends_with_it
     assert said.read_text() in (("refused offline", "connected") if offline else ("connected",))
     if offline and sys.platform == "linux" and os.getuid() == 0:
         assert said.read_text() == "refused offline"
+
+
+LEAVES = """
+import atexit, concurrent.futures, sys, threading, time
+from trustml.processes import leave
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("printed", file=sys.stderr)
+leave(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_process_that_leaves_joins_threads_and_writes_what_it_printed_but_takes_nothing_apart(code):
+    ended = subprocess.run([sys.executable, "-c", LEAVES, str(code)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == code
+    assert (ended.stdout.split(), ended.stderr) == (["thread", "registered"], "printed\n")
+
+
+def test_a_process_that_leaves_and_cannot_write_what_it_printed_says_so():
+    code = "print('a'); from trustml.processes import leave; leave(0)"
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, timeout=60)
+    assert ended.returncode == 120

@@ -13,16 +13,19 @@ goes on in its place. So it looks for itself, before each charge and each file, 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from trustml.errors import PrivacyError
 
@@ -159,6 +162,28 @@ def require_wanted() -> None:
     """
     if is_given_up():
         raise PrivacyError(f"{os.environ[TICKET_VARIABLE]}: this job was given up; it charges and writes nothing more")
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as Python does, but free nothing: to take a framework's modules apart takes up to half a second.
+
+    Threads are joined, what was registered for the end is called, and what was printed is written.
+
+    Parameters
+    ----------
+    code : int
+        Exit code; as Python's own, 120 where what was printed cannot be written.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        code = 120
+    with contextlib.suppress(OSError, AttributeError):  # what libraries in C have printed
+        ctypes.CDLL(None).fflush(None)
+    os._exit(code & 0xFF)
 
 
 def leave_network() -> None:

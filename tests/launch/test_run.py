@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -197,13 +198,12 @@ def test_a_killed_worker_leaves_the_others_whole_and_resume_does_what_is_missing
     first = read_ledger(run.path / "jobs" / private / "ledger.jsonl")
     assert first, "charged before the step could be seen"
 
-    again: list[str] = []
+    again: list[dict[str, Any]] = []
     with unasked_second_opinion():
-        resumed = trustml.resume(
-            run.path, listener=lambda event: event["event"] == "job-start" and again.append(event["job"])
-        )
+        resumed = trustml.resume(run.path, listener=again.append)
     assert resumed.status == "success"
-    assert set(again) == {private, explained}
+    assert {event["job"] for event in again if event["event"] == "job-start"} == {private, explained}
+    assert (again[0]["event"], again[0]["finished"], again[0]["jobs"]) == ("run", len(kept), len(records))
     for record in resumed.manifest.jobs:
         if record.id in kept:
             assert record.artifacts == kept[record.id]

@@ -186,6 +186,24 @@ def test_one_that_is_killed_ends_alone_and_so_does_what_they_are_forked_from(tmp
         assert not workers._servers, "it was idle"
 
 
+def test_one_that_is_stopped_holds_nobody_up_and_what_it_forked_is_ended(tmp_path, numpy_backend):
+    before = children()
+    with closing(WarmWorkers()) as workers:
+        left, read = blocked(workers, tmp_path)
+        (server,) = workers._servers.values()
+        os.kill(server._process.pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        assert workers.fork(1, 2, backend="numpy", lock=None, folder=tmp_path, **in_environment()) is None
+        assert time.monotonic() - begun < 4, "the next job is started cold"
+        assert ended(children() - before) and left.wait() is None
+        again, its = blocked(workers, tmp_path)
+        assert again is not None, "another process took its place"
+        again.kill_group()
+        assert again.wait() == -signal.SIGKILL
+        os.close(read)
+        os.close(its)
+
+
 def test_one_that_cannot_import_its_framework_is_asked_once(tmp_path, numpy_backend):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho x >> "$0.calls"\nexit 1\n')

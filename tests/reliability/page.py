@@ -139,8 +139,12 @@ def _indexed() -> list[str]:
 
 
 def _costs() -> list[str]:
-    """What ``benchmarks/overhead.py`` wrote."""
-    return _written("overhead.md", "What it costs")
+    """What ``benchmarks/overhead.py`` wrote, of many small jobs and of runs of minutes."""
+    long = "overhead_minutes.md"
+    return [
+        *_written("overhead.md", "What it costs"),
+        *(_written(long, "What it costs in a run of minutes") if (FOLDER / long).exists() else []),
+    ]
 
 
 def _written(name: str, title: str) -> list[str]:

@@ -111,6 +111,9 @@ def told(wanted: bool | None, stream: io.StringIO) -> str:
 def test_progress_is_shown_where_somebody_looks():
     assert told(None, io.StringIO()) == ""
     assert told(True, io.StringIO()).splitlines() == ["r: 0 of 2 jobs", "r: 1 of 2 jobs", "r: 2 of 2 jobs"]
+    resumed = Progress(lambda shown: None)
+    resumed.listen({"event": "run", "run": "r", "jobs": 3, "finished": 2})
+    assert resumed.line == "r: 2 of 3 jobs"
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     written = told(None, terminal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -10,11 +9,10 @@ import os
 import runpy
 import socket
 import sys
-import threading
-from typing import Any, NoReturn
+from typing import Any
 
 from trustml.frameworks.table import entry_of, is_known
-from trustml.processes import end_with_starter, leave_network
+from trustml.processes import end_with_starter, leave, leave_network
 
 _PARTS = ("device", "network", "training", "dp", "attribution")
 _LARGEST = 2**20
@@ -47,7 +45,7 @@ def main(backend: str, connection: socket.socket) -> None:
                     os.close(one)
                 connection.close()
                 code = _code_of(json.loads(content), descriptors)
-                _end(code)
+                leave(code)
             os.write(told, str(forked).encode())
             os._exit(0)  # what it forked is the child of the process of the tests now
         os.waitpid(middle, 0)
@@ -77,15 +75,6 @@ def _code_of(request: dict[str, Any], descriptors: list[int]) -> int:
             return ended.code or 0
         raise
     return 0
-
-
-def _end(code: int) -> NoReturn:
-    """End as Python does, but free nothing: to take a framework's modules apart takes longer than most requests."""
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code & 0xFF)
 
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> None:

@@ -25,7 +25,7 @@ def _lines(stream: IO[str]) -> Listener:
     def listener(event: dict[str, Any]) -> None:
         match event["event"]:
             case "run":
-                done[:] = [0, int(event["jobs"])]
+                done[:] = [int(event.get("finished", 0)), int(event["jobs"])]
                 print(f"run {event['run']}: {event['jobs']} jobs", file=stream, flush=True)
             case "warning":
                 print(f"warning: {event['warning']}", file=stream, flush=True)
@@ -62,7 +62,8 @@ def _bars(stream: IO[str]) -> Iterator[Listener]:
             job = event.get("job", "")
             match event["event"]:
                 case "run":
-                    tasks[""] = progress.add_task(printable(event["run"]), total=event["jobs"], stage="")
+                    of_run = {"total": event["jobs"], "completed": event.get("finished", 0)}
+                    tasks[""] = progress.add_task(printable(event["run"]), **of_run, stage="")
                 case "warning":
                     progress.console.print(f"warning: {event['warning']}", soft_wrap=True)
                 case "job-start":

@@ -106,12 +106,13 @@ class JobScheduler:
             return self._execute()
 
     def _execute(self) -> Manifest:
-        self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        waiting = [name for name, record in self._records.items() if record.status != "ok"]
+        jobs = {"jobs": len(self._jobs), "finished": len(self._jobs) - len(waiting)}
+        self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), **jobs})
         if self._finished is not None and any(map(promises_privacy, self._jobs.values())):
             self._warn(_RELEASED_AGAIN)
         for warning in (*self._manifest.warnings, *self._run.private_warnings()):
             self._tell({"event": "warning", "warning": warning})
-        waiting = [name for name, record in self._records.items() if record.status != "ok"]
         try:
             while waiting or self._running:
                 # Among thousands of jobs looking costs more than a look at what runs.

@@ -18,12 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from trustml.plan.forking import READY, Collect, Fork
 from trustml.processes import lifeline, module_command
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open")
-_IMPORT_SECONDS, _ANSWER_SECONDS, _END_SECONDS = 300.0, 30.0, 5.0
+_IMPORT_SECONDS, _ANSWER_SECONDS, _LOOK_SECONDS, _END_SECONDS = 300.0, 30.0, 1.0, 5.0
 IDLE_SECONDS = 30.0
 """After which such a process is ended, and with it the memory that it holds."""
 
@@ -110,15 +111,32 @@ class Server:
         self.used = time.monotonic()
         answer = b""
         try:
-            self._connection.settimeout(_ANSWER_SECONDS)
+            self._connection.settimeout(_LOOK_SECONDS)
             socket.send_fds(self._connection, [msgspec.json.encode(what)], list(descriptors))
-            answer = self._connection.recv(32)
+            answer = self._answer()
         except OSError:
             pass
         finally:
             if not answer:
                 self.close()
         return answer
+
+    def _answer(self) -> bytes:
+        """Wait for its answer: on a busy machine that may take seconds, but one that is stopped gives none."""
+        deadline = self.used + _ANSWER_SECONDS
+        while True:
+            try:
+                return self._connection.recv(32)
+            except TimeoutError:
+                if self._is_stopped() or time.monotonic() > deadline:
+                    return b""
+
+    def _is_stopped(self) -> bool:
+        """Whether a signal, or a debugger, has stopped it."""
+        try:
+            return psutil.Process(self._process.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except psutil.Error:
+            return False
 
     def discard(self, pid: int) -> None:
         """Kill a worker of it that nobody follows."""
@@ -138,13 +156,21 @@ class Server:
         self._connection.close()
         try:
             if self._ready:  # else it has forked nothing, and does not listen
-                self._process.wait(_END_SECONDS)
+                self._process.wait(0 if self._is_stopped() else _END_SECONDS)
         except subprocess.TimeoutExpired:
-            pass
+            self._kill_forked()
         finally:
             with suppress(ProcessLookupError):
                 self._process.kill()
             self._process.wait()
+
+    def _kill_forked(self) -> None:
+        """Kill what it has forked, of which it may not have told; as long as it is there, their ids are their own."""
+        with suppress(psutil.Error):
+            for one in psutil.Process(self._process.pid).children():
+                with suppress(ProcessLookupError, PermissionError):
+                    leads = os.getpgid(one.pid) == one.pid
+                    (os.killpg if leads else os.kill)(one.pid, signal.SIGKILL)
 
 
 class WarmWorkers:

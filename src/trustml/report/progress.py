@@ -37,7 +37,7 @@ class Progress:
         job = event.get("job", "")
         match event["event"]:
             case "run":
-                self.run, self.jobs = str(event["run"]), int(event["jobs"])
+                self.run, self.jobs, self.done = str(event["run"]), int(event["jobs"]), int(event.get("finished", 0))
             case "job-start":
                 self.stages[job] = "starting"
             case "stage":

@@ -266,15 +266,17 @@ def performance_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     shown = {name: one for name, one in shown_in("performance").items() if name in set(table.measure)}
     rows = table[table.measure.isin(list(shown))]
     several = rows.subject.nunique() > 1
-    order = list(regimes_of(manifest))
-    groups = rows.groupby(["regime", "backend", "subject"], sort=False)
+    order = {title: number for number, title in enumerate(regimes_of(manifest))}
+    averaged = rows.groupby(["regime", "backend", "subject", "measure"], sort=False).value.mean()
+    means: dict[Any, Any] = averaged.to_dict()
+    models = dict.fromkeys(key[:3] for key in means)
     found = []
-    for (regime, backend, subject), cell in sorted(groups, key=lambda one: [*order, one[0][0]].index(one[0][0])):
+    for model in sorted(models, key=lambda one: order.get(one[0], len(order))):
+        regime, backend, subject = model
         cells: dict[str, object] = {"regime": regime, "framework": backend, **({"of": subject} if several else {})}
         for name, one in shown.items():
-            values = cell[cell.measure == name].value.dropna()
-            mean = float(values.mean())
-            cells[one.head] = Cell("") if values.empty else Cell(one.text(mean), mean)
+            mean = float(means.get((*model, name), math.nan))
+            cells[one.head] = Cell("") if math.isnan(mean) else Cell(one.text(mean), mean)
         found.append(cells)
     return pd.DataFrame(found)
 

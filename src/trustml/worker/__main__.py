@@ -14,7 +14,7 @@ import msgspec
 from trustml.errors import TrustmlError
 from trustml.plan.attack_files import logs_folder
 from trustml.plan.job import Job, decode_job, promises_privacy
-from trustml.processes import is_given_up
+from trustml.processes import is_given_up, leave
 from trustml.record.files import write_atomic
 from trustml.record.schema import WorkerResult
 
@@ -68,4 +68,4 @@ def write_problem(folder: Path, error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))  # what it did is on disk

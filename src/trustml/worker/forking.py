@@ -14,20 +14,20 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
 import numpy as np
 
 from trustml.frameworks.table import entry_of
 from trustml.plan.forking import LARGEST, READY, Collect, Fork
-from trustml.processes import end_with_starter
+from trustml.processes import end_with_starter, leave
 from trustml.worker.__main__ import main as work
 
 _DESCRIPTORS = 8
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     """Answer until the launcher closes the connection; in what was forked, do the job."""
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     connection.close()
     _become_worker(job.folder, job.descriptors)
     os.close(job.begins)
-    return work([job.folder])
+    leave(work([job.folder]))
 
 
 class _Job(NamedTuple):
@@ -101,4 +101,4 @@ def _become_worker(folder: str, descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
