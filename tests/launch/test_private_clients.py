@@ -14,12 +14,19 @@ from trustml.launch import resume
 from trustml.launch.federation import partition_arrays
 from trustml.launch.prepare import plan_run, prepare_run
 from trustml.measures import client_privacy, participation
-from trustml.measures.assumptions import _clients, _one_person, secrecy
+from trustml.measures.assumptions import _checked_elsewhere, _clients, _one_person, secrecy
 from trustml.measures.client_privacy import of_clients
 from trustml.measures.notes import note_of
 from trustml.measures.participation import _in_silo
 from trustml.measures.privacy import _of_statement
-from trustml.measures.wording import clipping_text, contribution_of, mechanism_text, sampling_text, trust_text
+from trustml.measures.wording import (
+    clipping_text,
+    contribution_of,
+    mechanism_text,
+    sampling_text,
+    times_tell,
+    trust_text,
+)
 from trustml.models.zoo import mlp
 from trustml.plan.client_mechanism import charged_steps
 from trustml.plan.mechanism import make_charge
@@ -260,6 +267,10 @@ def test_statements_say_unit_relation_and_who_is_trusted(planned):
     local, _, charges = charges_of(planned, "LocalDPFedAvg")
     assert (charges[0].unit, charges[0].relation) == ("user", REPLACE)
     assert "before it is sent" in mechanism_text(charges[0], local.regime) and "local" in trust_text(local.regime)
+    assert "no update that a client makes private is checked" in _checked_elsewhere(local.regime, "jax")
+    assert "`trustml conformance --backend jax` checks it" in _checked_elsewhere(job.regime, "jax")
+    assert times_tell(job.regime, secret=True) == "the secret batches"
+    assert times_tell(local.regime, secret=charges[0].secret_sampling) == "what clients hold"
     assert secrecy(local.regime, charges).status == "met" and _clients(local.regime) == ()
     stated = SimpleNamespace(
         secret_sampling=True, accounted_by="", contribution="silo gradient", delta=1e-5, unit_of_privacy="example",

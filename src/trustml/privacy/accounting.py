@@ -131,7 +131,8 @@ def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None
     """
     for entry in charges:
         unproved = entry.secret_sampling and entry.sampling in ("shuffle", "fixed")
-        uneven = entry.sampling in ("poisson", "fixed") or entry.unit == "user"
+        may_drop_out = entry.unit == "user" and entry.sampling in ("all", "in turn")
+        uneven = entry.sampling in ("poisson", "fixed") or may_drop_out
         apart = len(charges) > 1 and not entry.secret_sampling and uneven
         again = entry.sampling == "in turn" and entry.attempt != charges[0].attempt  # in another order
         if unproved or apart or again or entry.noise != "independent":
