@@ -774,7 +774,7 @@ MUTANTS = (
     ),
     *_mutants(
         "auditing/test_run_wording.py",
-        ("no sampling is claimed", _RUN, '_CLAIMED[charges[0].sampling] if charges else "unknown"', '"unknown"'),
+        ("no sampling is claimed", _RUN, "sampling=_claimed_sampling(charges)", 'sampling="unknown"'),
         ("replacing is claimed as zeroing out", _RUN, 'REPLACE: "replace-one"', 'REPLACE: "zero-out"'),
         (
             "what is released beside is passed over",

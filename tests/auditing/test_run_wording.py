@@ -12,6 +12,7 @@ from tests.privacy.test_tails import made
 from trustml.attacks.membership import verdict_of_curves
 from trustml.attacks.roc import roc_of_scores
 from trustml.auditing.claim import Claim
+from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.auditing.remembered import remembered_findings
 from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
@@ -62,12 +63,21 @@ def test_what_a_claim_rests_on_and_is_not_met_is_named():
     ("drawn", "claimed"),
     [
         ("poisson", "poisson"), ("shuffle", "shuffle"), ("fixed", "fixed"), ("all", "full batch"),
-        ("in turn", "in turn"),
+        ("in turn", "in turn"), ("cyclic poisson", "cyclic poisson"),
     ],
 )  # fmt: skip
 def test_a_claim_draws_its_batches_as_the_ledger_was_charged(drawn, claimed, secret):
     charges = [made(sampling=drawn, secret_sampling=secret)]
-    assert claim_of(statement(low=None, high=3.0), None, charges).sampling == claimed
+    amplifies = drawn in ("poisson", "fixed", "cyclic poisson")
+    claim = claim_of(statement(low=None, high=3.0), None, charges)
+    assert claim.sampling == ("published" if amplifies and not secret else claimed)
+
+
+def test_published_batches_are_not_recomputed_as_if_they_amplified():
+    figures = Figures(noise_multiplier=2.0, sample_rate=0.1, steps=20, delta=1e-5, replace=False)
+    found = {way: epsilon_bounds(figures, way) for way in ("poisson", "cyclic poisson", "published", "full batch")}
+    assert found["published"].high == found["full batch"].high > 3 * found["poisson"].high
+    assert found["published"].low == 0 and found["cyclic poisson"] == found["poisson"]
 
 
 def test_without_a_ledger_no_sampling_is_claimed():

@@ -13,7 +13,17 @@ import pytest
 
 import trustml
 from tests import WHOLE
-from trustml import DPSGD, Digits, Explanations, IntegratedGradients, Occlusion, Plain, Scenario
+from trustml import (
+    DPSGD,
+    Digits,
+    Explanations,
+    IntegratedGradients,
+    LocalDPFedAvg,
+    Occlusion,
+    Plain,
+    Scenario,
+    SiloDPFedAvg,
+)
 from trustml.errors import ScenarioError, UsageError
 from trustml.launch import own_network
 from trustml.launch.prepare import prepare_run
@@ -133,6 +143,24 @@ def test_going_on_with_a_run_runs_no_code_that_only_the_record_names(looked_at, 
     assert prepare_resume(run, allow_overrun=False, trust_code=True).status == "running"
     with pytest.raises(UsageError, match="--trust-code"):
         trustml.resume(run.path)
+
+
+@pytest.mark.parametrize(
+    ("regime", "private"), [(SiloDPFedAvg(epsilon=2.0), True), (LocalDPFedAvg(epsilon=2.0), False)]
+)
+def test_code_whose_examples_are_clipped_one_by_one_is_tried_for_that(monkeypatch, regime, private):
+    asked = []
+
+    def answer(module, *arguments, folder, **_):
+        asked.append(msgspec.json.decode((folder / "request.json").read_bytes(), type=worker.Request))
+        write_atomic(folder / ANSWER, msgspec.json.encode(Answer(problem="enough")))
+        return "ended"
+
+    monkeypatch.setattr(own_network, "run_module", answer)
+    monkeypatch.setattr(own_network, "find_environment", lambda name: None)
+    with pytest.raises(UsageError, match="enough"):
+        own_network.look_at_model(scenario_of(backends=("torch",), training=(regime,)), (8, 8, 1))
+    assert asked[0].private is private
 
 
 def test_nothing_is_imported_unless_it_is_trusted(tmp_path, monkeypatch):

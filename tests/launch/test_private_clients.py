@@ -9,28 +9,36 @@ import pytest
 from msgspec.structs import replace
 
 from trustml.data.clients import read_federated_plan, rounds_visited
-from trustml.errors import PrivacyError, ScenarioError
+from trustml.errors import PrivacyError, RecordError, ScenarioError
 from trustml.launch import resume
 from trustml.launch.federation import partition_arrays
-from trustml.launch.prepare import plan_run
-from trustml.measures import client_privacy
-from trustml.measures.assumptions import _clients, _one_person, secrecy
+from trustml.launch.prepare import plan_run, prepare_run
+from trustml.measures import client_privacy, participation
+from trustml.measures.assumptions import _checked_elsewhere, _clients, _one_person, secrecy
 from trustml.measures.client_privacy import of_clients
 from trustml.measures.notes import note_of
+from trustml.measures.participation import _in_silo
 from trustml.measures.privacy import _of_statement
-from trustml.measures.privacy_statements import _in_silo
-from trustml.measures.wording import clipping_text, contribution_of, mechanism_text, sampling_text, trust_text
+from trustml.measures.wording import (
+    clipping_text,
+    contribution_of,
+    mechanism_text,
+    sampling_text,
+    times_tell,
+    trust_text,
+)
 from trustml.models.zoo import mlp
 from trustml.plan.client_mechanism import charged_steps
 from trustml.plan.mechanism import make_charge
 from trustml.privacy.accounting import epsilon_of
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
-from trustml.record.files import encode_arrays
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, charge
+from trustml.record.files import encode_arrays, read_arrays, sha256
 from trustml.scenario.attacks import Attacks, Canaries, Game, GradientInversion, MembershipInference
+from trustml.scenario.check import check_scenario
 from trustml.scenario.federated import LocalDPFedAvg, SiloDPFedAvg
-from trustml.scenario.partition import IID, FixedCohort, NaturalKey
+from trustml.scenario.partition import IID, Dirichlet, FixedCohort, NaturalKey
 from trustml.scenario.sources import Csv
-from trustml.scenario.spec import Explanations, Scenario
+from trustml.scenario.spec import Execution, Explanations, Scenario
 
 KEY, ROWS, SITES = ("site",), 360, 6
 SILO = SiloDPFedAvg(
@@ -118,6 +126,56 @@ def test_a_resume_takes_the_same_cohorts_and_new_batches(planned, title, monkeyp
         resume._renew(run, job, allow_overrun=False)
 
 
+def test_a_run_that_was_interrupted_goes_on_from_its_own_ledger(scenario, tmp_path):
+    wanted = replace(scenario, training=(LOCAL,), backends=("jax",), attacks=Attacks())
+    run = prepare_run(wanted, root=tmp_path)
+    (record,) = run.manifest().jobs
+    job, ledger = run.job(record.id), run.job_folder(record.id) / "ledger.jsonl"
+    entry = make_charge(
+        job.mechanism, first=0, end=1, plan=sha256(run.file(job.plan)), data=job.data_fingerprint, block=1
+    )
+    charge(ledger, entry)
+    resume.prepare_resume(run, allow_overrun=True)
+    assert run.job(record.id).mechanism == replace(job.mechanism, attempt=2)
+    ledger.unlink()
+    charge(ledger, replace(entry, relation=ZERO_OUT))
+    with pytest.raises(RecordError, match="relation 'zero out one', and the job 'replace one'"):
+        resume.prepare_resume(run, allow_overrun=True)
+
+
+@pytest.mark.parametrize(("partition", "public", "moves"), [
+    (NaturalKey(columns=KEY), "not checked", "met"), (IID(clients=4), "met", "not met"),
+    (Dirichlet(clients=4), "met", "not met"),
+])  # fmt: skip
+def test_who_the_clients_are_is_said_as_the_partition_has_it(partition, public, moves):
+    alike, who, dealt = _clients(replace(SILO, partition=partition))
+    assert (alike.status, who.status, dealt.status) == ("met", public, moves)
+    assert ("must be public" in who.why) == (public == "not checked")
+    assert ("simulated" in dealt.why) == (moves == "not met")
+
+
+def test_silos_are_checked_as_steps_of_dp_sgd_are(scenario):
+    torch = replace(scenario, training=(SILO,), backends=("torch",), attacks=Attacks())
+    with pytest.raises(ScenarioError, match="sums other gradients"):
+        check_scenario(replace(torch, execution=Execution(grad_sample_mode="ghost")))
+    check_scenario(replace(torch, execution=Execution(devices=2)))
+    with pytest.raises(ScenarioError, match="no regime is DPSGD or SiloDPFedAvg"):
+        check_scenario(replace(torch, training=(LOCAL,), execution=Execution(devices=2)))
+
+
+def test_a_plan_is_read_once_however_many_charges_are_on_it(planned, tmp_path, monkeypatch):
+    job, plan, (whole,) = charges_of(planned, "SiloDPFedAvg")
+    (tmp_path / "plan.npz").write_bytes(encode_arrays(planned.plans["SiloDPFedAvg", 0]))
+    data = SimpleNamespace(train_examples=len(planned.dataset.train))
+    evidence = SimpleNamespace(plans={"p": tmp_path / "plan.npz"}, manifest=SimpleNamespace(data=data))
+    reads = []
+    monkeypatch.setattr(participation, "read_arrays", lambda path: reads.append(path) or read_arrays(path))
+    each = job.regime.local_steps
+    parts = [replace(whole, first_step=first, end_step=first + each) for first in range(0, whole.end_step, each)]
+    assert participation.drawn_participation(evidence, parts) == np.bincount(plan.batches.indices).max()
+    assert len(parts) > 1 and len(reads) == 1
+
+
 def test_attacks_that_cannot_be_made_are_skipped_by_name_and_the_others_planned(planned):
     skipped = {(skip.method, skip.reason) for skip in planned.expansion.skips}
     for title in ("SiloDPFedAvg", "LocalDPFedAvg"):
@@ -134,6 +192,8 @@ def test_attacks_that_cannot_be_made_are_skipped_by_name_and_the_others_planned(
     ("regime", "field", "words"),
     [
         (replace(SILO, partition=NaturalKey(columns=KEY, minimum=2)), "partition.minimum", "would bring in"),
+        (replace(LOCAL, partition=NaturalKey(columns=KEY, minimum=5)), "partition.minimum", "what a client holds"),
+        (replace(SILO, partition=Dirichlet(clients=4, minimum=5)), "partition.minimum", "one label could move all"),
         (replace(SILO, batch_size=80), "batch_size", "80 is more than the 48 examples of a client of mean size"),
         (replace(SILO, noise_multiplier=1.0), "epsilon", "both are given"),
         (replace(LOCAL, epsilon=None), "epsilon", "neither is given"),
@@ -168,7 +228,7 @@ def test_the_epsilon_of_a_client_is_that_of_its_own_rounds(planned, title, tmp_p
     (tmp_path / "plan.npz").write_bytes(encode_arrays(planned.plans[title, 0]))
     partition = SimpleNamespace(regime=title, seed=0, clients=clients)
     evidence = SimpleNamespace(plans={"p": tmp_path / "plan.npz"}, manifest=SimpleNamespace(partitions=(partition,)))
-    median, least = of_clients(evidence, job, job.regime, charges)
+    median, least = of_clients(evidence, job, job.regime, charges, why_none="")
     visits = rounds_visited(plan, clients)
     each = job.regime.local_steps if title == "SiloDPFedAvg" else 1
     whole = epsilon_of(charges, delta=job.regime.delta)
@@ -177,19 +237,22 @@ def test_the_epsilon_of_a_client_is_that_of_its_own_rounds(planned, title, tmp_p
         own = make_charge(mechanism, first=0, end=rounds * each, plan="q", data="d", block=rounds * each)
         expected = epsilon_of([own] if rounds else [], delta=job.regime.delta).value
         assert found.value == pytest.approx(expected, rel=1e-9) and found.value <= whole.value + 1e-12
+        assert found.relation == charges[0].relation and found.note.startswith(
+            f"of the {found.group}, in {rounds} round"
+        )
     np.testing.assert_array_equal(client_privacy.client_rounds(evidence, job, charges), visits)
     evidence.plans = {}
-    assert {one.not_at_hand for one in of_clients(evidence, job, job.regime, charges)} == {True}
+    assert {one.not_at_hand for one in of_clients(evidence, job, job.regime, charges, why_none="")} == {True}
 
 
 def test_batches_of_one_example_are_counted_over_the_rounds_that_were_charged(planned):
     _, plan, (charge,) = charges_of(planned, "SiloDPFedAvg")
     count = len(planned.dataset.train)
     counted = np.bincount(plan.batches.indices, minlength=count)
-    np.testing.assert_array_equal(_in_silo(plan, charge, examples=count), counted)
+    np.testing.assert_array_equal(_in_silo(plan, [charge], examples=count), counted)
     half = charge.end_step // 4 * 2
     parts = [replace(charge, end_step=half), replace(charge, first_step=half)]
-    both = sum(_in_silo(plan, part, examples=count) for part in parts)
+    both = sum(_in_silo(plan, [part], examples=count) for part in parts)
     np.testing.assert_array_equal(both, counted)
 
 
@@ -200,10 +263,14 @@ def test_statements_say_unit_relation_and_who_is_trusted(planned):
     assert sampling_text(charges, contribution_of(job.regime)) == "Poisson, secret (batches of each client by itself)"
     assert "nobody else, the server included" in trust_text(job.regime)
     assert clipping_text(job.regime) == "flat, per example"
-    assert "at other clients" in _one_person(job.regime, charges).why and len(_clients(job.regime)) == 2
+    assert "at other clients" in _one_person(job.regime, charges).why and len(_clients(job.regime)) == 3
     local, _, charges = charges_of(planned, "LocalDPFedAvg")
     assert (charges[0].unit, charges[0].relation) == ("user", REPLACE)
     assert "before it is sent" in mechanism_text(charges[0], local.regime) and "local" in trust_text(local.regime)
+    assert "no update that a client makes private is checked" in _checked_elsewhere(local.regime, "jax")
+    assert "`trustml conformance --backend jax` checks it" in _checked_elsewhere(job.regime, "jax")
+    assert times_tell(job.regime, secret=True) == "the secret batches"
+    assert times_tell(local.regime, secret=charges[0].secret_sampling) == "what clients hold"
     assert secrecy(local.regime, charges).status == "met" and _clients(local.regime) == ()
     stated = SimpleNamespace(
         secret_sampling=True, accounted_by="", contribution="silo gradient", delta=1e-5, unit_of_privacy="example",

@@ -135,7 +135,7 @@ def test_amplified_bands_are_one_charge_of_the_steps_of_a_group(samplings):
     secret = next(one for one in statement.assumptions if one.name == "batches are secret")
     assert "operating-system entropy" in secret.why
     audited = claim_of(statement, None, [charge])
-    assert (audited.sampling, audited.steps) == ("poisson", charge.participation)
+    assert (audited.sampling, audited.steps) == ("cyclic poisson", charge.participation)
     assert "largest participation" not in {release.name for release in statement.releases}
 
 

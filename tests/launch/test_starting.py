@@ -42,6 +42,8 @@ from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
 from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
+from trustml.scenario.federated import LocalDPFedAvg, SiloDPFedAvg
+from trustml.scenario.partition import IID
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Csv, Images, Npz
 from trustml.scenario.spec import Explanations, Scenario
@@ -49,6 +51,7 @@ from trustml.scenario.trainable import Head
 
 MODEL = Architecture(layers=(Dense(units=3), Dense(units=2)))
 PRIVATE = DPSGD(noise_multiplier=2.0, epochs=2, batch_size=20, trainable=(Head(),))
+SILO = SiloDPFedAvg(partition=IID(clients=4), noise_multiplier=2.0, delta=1e-4, rounds=2, local_steps=2, batch_size=5)
 DRAWN = NoiseDraw(source="", coordinates=8)
 
 
@@ -269,6 +272,50 @@ def test_where_no_epsilon_holds_no_upper_bound_stands_beside_it(tmp_path):
     tuned(run)
     (statement,) = privacy_statements(Evidence(run, second_opinion=False))
     assert beside(statement)["epsilon_single_run"].value is None
+
+
+def test_silos_that_start_from_a_private_model_of_the_same_rows_compose_with_it(tmp_path):
+    _, run, ledgers = second(tmp_path, PRIVATE, shared=True, regime=SILO)
+    statement, rows, about = stated(run)
+    expected = epsilon_of_releases(ledgers, delta=SILO.delta).value
+    assert statement.epsilon == pytest.approx(expected, rel=1e-9) == rows["epsilon"] == rows["epsilon_all_releases"]
+    assert "composed" in about.why and statement.composed_with
+    assert all(one.value is None and "not told" in one.note for one in clients_of(statement))
+    # and a start by silos composes with what comes after it
+    third = planned(tmp_path, data(tmp_path, "third", seed=1), PRIVATE, start=f"{run.path}:{run.manifest().jobs[0].id}")
+    assert third.manifest().start.charges and third.manifest().start.uncharged != "some"
+
+
+def test_where_no_epsilon_holds_none_holds_for_a_client(tmp_path):
+    _, run, _ = second(tmp_path, Plain(), shared=True, regime=SILO)
+    statement, _, _ = stated(run)
+    assert statement.epsilon is None and "without a guarantee that composes" in str(statement.assumptions)
+    assert all(one.value is None and "no epsilon holds" in one.note for one in clients_of(statement))
+
+
+def test_of_a_chosen_run_nothing_is_said_of_a_client(tmp_path):
+    run = planned(tmp_path, data(tmp_path, "one", seed=1), SILO)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assert all(one.value is not None for one in clients_of(statement))
+    tuned(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assert all(one.value is None and "chosen among others" in one.note for one in clients_of(statement))
+
+
+def test_local_privacy_has_no_line_by_batches_that_nobody_draws(tmp_path):
+    regime = LocalDPFedAvg(partition=IID(clients=4), noise_multiplier=4.0, delta=1e-2, rounds=2)
+    run = planned(tmp_path, data(tmp_path, "one", seed=1), regime)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assert not any(statement.curve.poisson) and not any(statement.curve.shuffle_lower)
+    assert statement.curve.unamplified[-1] == pytest.approx(statement.epsilon)
+
+
+def clients_of(statement):
+    found = [one for one in statement.comparisons if one.name == "epsilon_of_client"]
+    assert len(found) == 2
+    return found
 
 
 def swept(run, **fields):

@@ -17,6 +17,7 @@ from trustml.errors import RecordError
 from trustml.measures import notes
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, described, note_of
+from trustml.measures.participation import drawn_participation
 from trustml.measures.privacy import _all_releases, _model_rows
 from trustml.measures.privacy_statements import Charged, _comparisons
 from trustml.measures.resampling import BOOTSTRAPS
@@ -108,13 +109,14 @@ def test_every_fact_has_words_or_is_told_by_another():
 def test_every_epsilon_of_a_model_comes_with_what_it_rests_on(drawn, secret):
     charges = [made(sampling=drawn, secret_sampling=secret, sample_rate=0.1, batch_size=10, examples=100)]
     regime, evidence = DPSGD(noise_multiplier=4.0, epochs=1, batch_size=10), SimpleNamespace(plans={}, row=cell)
+    evidence.manifest = SimpleNamespace(data=SimpleNamespace(train_examples=100))
     charged = Charged(regime=regime, own=charges, before=[], void=False)
     epsilon = epsilon_of(charges, delta=regime.delta)
     prv = SecondOpinion(value=epsilon.value, error=0.1, agrees=True)
     stated = msgspec.structs.replace(
         statement(low=None, high=epsilon.value), delta=regime.delta, neighboring_relation=epsilon.relation,
         accountant=epsilon.accountant, drawn=charges[0].sampling, secret_sampling=secret, largest_participation=100,
-        comparisons=tuple(_comparisons(evidence, charged, epsilon, prv)),
+        comparisons=tuple(_comparisons(charged, epsilon, prv, most=drawn_participation(evidence, charges))),
     )  # fmt: skip
     record = JobRecord(id="m", backend="jax", kind="train", regime="DPSGD", seed=0, digest="", status="ok")
     evidence.trained, evidence.manifest = list, SimpleNamespace(scenario={})

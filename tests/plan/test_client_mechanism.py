@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from trustml.data.clients import FederatedPlan, batches_in_rounds, most_visits, poisson_rounds, rounds_visited
+from trustml.data.clients import FederatedPlan, batches_in_rounds, poisson_rounds, rounds_visited
 from trustml.errors import ScenarioError
 from trustml.plan.client_mechanism import (
     charged_steps,
@@ -85,7 +86,7 @@ def test_before_every_round_no_client_has_done_more_than_is_charged(cohort, seed
     for number in range(ROUNDS):
         paid = charged_steps(SILO, plan, number + 1)
         assert paid == STEPS * rounds_visited(plan, CLIENTS, end=number + 1).max(initial=0)
-    assert (np.diff(most_visits(plan)) >= 0).all() and (np.diff(most_visits(plan)) <= 1).all()
+    assert (np.diff(plan.most_visits) >= 0).all() and (np.diff(plan.most_visits) <= 1).all()
 
 
 def test_what_clients_do_follows_from_nothing_that_they_hold():
@@ -155,3 +156,39 @@ def test_a_target_that_cannot_be_reached_is_refused_by_its_field():
     with pytest.raises(ScenarioError) as caught:
         planned(replace(SILO, epsilon=1e6), rounds_for(Everyone()))
     assert caught.value.field == "training.0.epsilon"
+
+
+@pytest.mark.parametrize("regime", [SILO, LOCAL], ids=["silo", "local"])
+def test_a_training_in_which_nobody_ever_takes_part_is_none(regime):
+    nobody = dataclasses.replace(
+        rounds_for(Everyone()), visits=np.zeros(0, np.int64), steps=np.zeros(0, np.int64),
+        rounds=np.zeros(ROUNDS + 1, np.int64),
+    )  # fmt: skip
+    with pytest.raises(ScenarioError) as caught:
+        planned(regime, nobody)
+    assert caught.value.field == "training.0.cohort" and "nobody takes part" in caught.value.problem
+
+
+@pytest.mark.parametrize("cohort", [Everyone(dropout=0.5), InTurn(clients=3, dropout=0.5)], ids=repr)
+def test_no_bound_from_below_adds_up_the_rounds_of_different_clients(cohort):
+    regime = replace(LOCAL, epsilon=None, noise_multiplier=4.0, cohort=cohort)
+    plan = rounds_for(cohort)
+    mechanism = planned(regime, plan)
+    done = ROUNDS // 2
+    charges = [
+        make_charge(
+            mechanism, first=number, end=number + 1, plan="p", data="d",
+            block=int(rounds_visited(plan, CLIENTS, first=number, end=number + 1).max()),
+        )
+        for number in range(done)
+    ]  # fmt: skip
+    most = int(rounds_visited(plan, CLIENTS, end=done).max())
+    assert most < sum(charge.participation for charge in charges), "no client is in every round"
+    real = dp_accounting.get_epsilon_gaussian(4.0 / 2 / most**0.5, LOCAL.delta)
+    low = epsilon_at_least(charges, delta=LOCAL.delta)
+    assert low is None or low <= real
+
+
+def test_who_has_come_most_is_counted_once_for_a_plan():
+    plan = rounds_for(Everyone())
+    assert plan.most_visits is plan.most_visits

@@ -7,7 +7,8 @@ import pytest
 from trustml.errors import ScenarioError, UsageError
 from trustml.models.layers import Architecture, Dense
 from trustml.scenario.check import check_scenario
-from trustml.scenario.read import from_plain, overridden, to_plain
+from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg, SiloDPFedAvg
+from trustml.scenario.read import from_plain, overridden, to_plain, tuning_scenarios
 from trustml.scenario.regimes import DPSGD, Ablation, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Scenario
@@ -71,6 +72,21 @@ def test_a_grid_makes_every_combination_of_each_regime_by_itself():
         assert settings[regime.title, "epsilon"] == regime.epsilon
         assert settings[regime.title, "optimizer.learning_rate"] == regime.optimizer.learning_rate
     check_scenario(found)
+
+
+@pytest.mark.parametrize(
+    ("regime", "words"),
+    [
+        (Plain(), "is not private, so nothing is paid"),
+        (SiloDPFedAvg(epsilon=2.0), "what choosing among trainings by SiloDPFedAvg costs is not accounted for"),
+        (LocalDPFedAvg(epsilon=2.0), "what choosing among trainings by LocalDPFedAvg costs is not accounted for"),
+        (DPFedAvg(epsilon=2.0), "what choosing among trainings by DPFedAvg costs is not accounted for"),
+    ],
+)
+def test_no_choice_among_private_models_is_called_free(regime, words):
+    one = Scenario(name="s", data=Digits(), model=SCENARIO.model, training=(regime,), backends=("jax",))
+    with pytest.raises(ScenarioError, match=words):
+        tuning_scenarios(one, ["training.0.batch_size=8,9"], mean_runs=2.0)
 
 
 def test_what_was_chosen_from_the_data_still_names_its_fields():

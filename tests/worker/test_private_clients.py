@@ -26,7 +26,7 @@ from trustml.scenario.spec import Execution
 from trustml.worker import private_clients
 from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
-from trustml.worker.private_clients import PrivateClientsDriver, Server
+from trustml.worker.private_clients import LocalClient, PrivateClientsDriver, Server
 
 WEIGHTS = {"0.kernel": np.zeros((2, 2), np.float32), "0.bias": np.zeros(2, np.float32)}
 OWNERS = np.repeat(np.arange(CLIENTS), SIZES)
@@ -35,7 +35,7 @@ OWNERS = np.repeat(np.arange(CLIENTS), SIZES)
 class Sender:
     """Sends ones, and remembers how much was charged as each client was asked."""
 
-    choice = None
+    choice, left_out = None, 0
 
     def __init__(self, ledger):
         self.ledger, self.paid, self.sizes = ledger, [], []
@@ -123,6 +123,39 @@ def test_the_mean_is_over_those_that_sent_and_of_nobody_nothing_changes():
     np.testing.assert_array_equal(server.weights["0.bias"], 2.0)
     server.step([{name: part + 1 for name, part in WEIGHTS.items()}])
     np.testing.assert_array_equal(server.weights["0.bias"], 4.0)
+
+
+def test_an_update_that_is_not_finite_is_left_out_and_counted():
+    """What is sent then is noise alone; who adds noise to one update measures no way to clip examples."""
+    asked = []
+
+    class Trainer:
+        def restore(self, weights, state):
+            self.present = dict(weights)
+
+        def step(self, inputs, labels, *, learning_rate):
+            self.present = {name: part + np.float32(inputs[0, 0]) for name, part in self.present.items()}
+
+        def plant(self, gradients, *, clipping_norm):
+            self.present = {name: part - gradients[name][0] for name, part in self.present.items()}
+
+        def update(self, **_):
+            pass
+
+        def weights(self):
+            return self.present
+
+    backend = SimpleNamespace(
+        plain=lambda *_: Trainer(), private=lambda model, settings, seed: asked.append(settings) or Trainer()
+    )
+    examples = Examples(inputs=np.array([[1.0], [np.inf]], np.float32), labels=np.zeros(2, np.int64))
+    client = LocalClient(LOCAL, backend, None, examples, noise_multiplier=1.0)
+    sent = client.send(WEIGHTS, [np.array([0])])
+    np.testing.assert_array_equal(sent["0.bias"], 1.0)
+    assert client.left_out == 0 and asked[0].planted_alone
+    sent = client.send(WEIGHTS, [np.array([1])])
+    np.testing.assert_array_equal(sent["0.bias"], 0.0)
+    assert client.left_out == 1
 
 
 def test_fewer_rounds_run_where_less_is_left(train):

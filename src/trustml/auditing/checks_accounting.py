@@ -20,13 +20,15 @@ _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
 _WAYS: dict[ClaimedSampling, str] = {
     "poisson": "Poisson batches",
+    "cyclic poisson": "Poisson batches of one group after another",
     "shuffle": "shuffled batches",
     "fixed": "batches of fixed size",
     "in turn": "batches taken in turn",
     "full batch": "full batches",
+    "published": "published batches",
     "unknown": "batches drawn in no stated way",
 }
-_SAME: tuple[ClaimedSampling, ...] = ("poisson", "in turn", "full batch")
+_SAME: tuple[ClaimedSampling, ...] = ("poisson", "cyclic poisson", "in turn", "full batch")
 """Ways of drawing whose epsilon is known but for our own arithmetic."""
 
 

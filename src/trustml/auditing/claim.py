@@ -11,7 +11,9 @@ from trustml.privacy.ledger import PrivacyUnit
 from trustml.privacy.statement import at_most
 
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
-ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"]
+ClaimedSampling: TypeAlias = Literal[
+    "poisson", "cyclic poisson", "shuffle", "fixed", "in turn", "full batch", "published", "unknown"
+]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,9 +31,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Such as ``DP-SGD``; words for the reader.
     noise_multiplier, sample_rate : float, optional
     steps : int, optional
-    sampling : {"poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"}
-        How batches are said to have been drawn; in turn: the same parts of the data, one after another, in one order.
-    loader : {"poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"}
+    sampling : ClaimedSampling
+        How batches are said to have been drawn; in turn: the same parts of the data, one after another, in one order;
+        cyclic Poisson: from one fixed group of the data after another, `steps` of one group at the rate within it;
+        published: at random, and no secret, so that nothing is amplified.
+    loader : ClaimedSampling
         How the code really draws them, where it is known; another word than `sampling` is a mismatch.
     accountant : str
         Whose number epsilon is.

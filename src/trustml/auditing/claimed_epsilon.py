@@ -73,7 +73,8 @@ def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> ClaimedBound:
     """What is known of epsilon if batches are drawn in this way.
 
     Poisson: the least and the greatest of several proved bounds (`trustml.privacy.bounds`). Full batch, and in turn:
-    the closed form of the Gaussian mechanism over the batches that an example is known to be in. Shuffle: Chua et al.'s
+    the closed form of the Gaussian mechanism over the batches that an example is known to be in. Published: the same
+    over all batches, as one example may be in every one; no lower bound. Shuffle: Chua et al.'s
     lower bound (arXiv 2403.17673) and the unamplified composition. Fixed size: Renyi DP (Wang et al., AISTATS 2019) or
     the unamplified composition, whichever is less; no lower bound.
     """
@@ -85,7 +86,9 @@ def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> ClaimedBound:
     if sampling == "in turn":
         exact = _unamplified(figures)
         return ClaimedBound(low=exact, high=exact)
-    if sampling == "poisson":
+    if sampling == "published":
+        return ClaimedBound(low=0.0, high=_gaussian(figures, figures.steps))
+    if sampling in ("poisson", "cyclic poisson"):
         return _poisson(figures)
     if sampling == "fixed":
         return ClaimedBound(low=0.0, high=_fixed(figures))

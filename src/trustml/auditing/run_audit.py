@@ -25,7 +25,16 @@ from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import of_family, shown_in
 from trustml.measures.row import Row
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
+from trustml.privacy.ledger import (
+    ADD_OR_REMOVE,
+    REPLACE,
+    UNAMPLIFIED,
+    ZERO_OUT,
+    Charge,
+    Drawn,
+    NeighboringRelation,
+    read_ledger,
+)
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
@@ -43,7 +52,7 @@ _CLAIMED: dict[Drawn, ClaimedSampling] = {
     "fixed": "fixed",
     "all": "full batch",
     "in turn": "in turn",
-    "cyclic poisson": "poisson",
+    "cyclic poisson": "cyclic poisson",
     "unknown": "unknown",
 }
 _RELATIONS: dict[NeighboringRelation, Relation] = {
@@ -145,9 +154,17 @@ def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequenc
         sample_rate=statement.sample_rate,
         # to one example, cyclic batches are those of its group alone, at the rate that is charged
         steps=sum(c.participation for c in charges) if statement.drawn == "cyclic poisson" else statement.steps,
-        sampling=_CLAIMED[charges[0].sampling] if charges else "unknown",
+        sampling=_claimed_sampling(charges),
         accountant=statement.accountant,
     )
+
+
+def _claimed_sampling(charges: Sequence[Charge]) -> ClaimedSampling:
+    if not charges:
+        return "unknown"
+    drawn = charges[0].sampling
+    secret = drawn in UNAMPLIFIED or all(charge.secret_sampling for charge in charges)
+    return _CLAIMED[drawn] if secret else "published"
 
 
 def _charges(run: RunDirectory, model: str) -> list[Charge]:

@@ -154,6 +154,8 @@ class PrivateSettings:
         For Opacus.
     devices : int
         Over how many a batch is dealt out; 0 leaves it to the backend.
+    planted_alone : bool
+        Whether nothing but gradients from elsewhere is clipped, so that no way to clip examples has to be chosen.
     """
 
     optimizer: Optimizer
@@ -168,6 +170,7 @@ class PrivateSettings:
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
     devices: int = 0
+    planted_alone: bool = False
 
     def block_rows(self, *, most: int | None = None, multiple: int = 1) -> int:
         """Rows of the blocks in which all examples go through the network, whatever the size of their batch.

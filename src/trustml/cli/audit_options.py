@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trustml.auditing.endpoints import Endpoint
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_SAMPLINGS = ["poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"]
+_SAMPLINGS = ["poisson", "cyclic poisson", "shuffle", "fixed", "in turn", "full batch", "published", "unknown"]
 
 
 def _keep(group: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -56,6 +56,19 @@ class FederatedPlan:
         """First batch of each visit, and the end of the last."""
         return np.cumsum([0, *self.steps]).astype(np.int64)
 
+    @functools.cached_property
+    def most_visits(self) -> Ints:
+        """Rounds of the client that has taken part most, before each round and at the end; (rounds + 1,).
+
+        No client has trained in more of the rounds before.
+        """
+        counts = np.zeros(int(self.visits.max(initial=-1)) + 1, np.int64)
+        found = np.zeros(len(self) + 1, np.int64)
+        for number in range(len(self)):
+            counts[self.participants(number)] += 1
+            found[number + 1] = counts.max(initial=0)
+        return found
+
     def participants(self, number: int) -> Ints:
         """Give the clients that take part in a round."""
         return self.visits[self.rounds[number] : self.rounds[number + 1]]
@@ -203,19 +216,6 @@ def rounds_visited(plan: FederatedPlan, clients: int, *, first: int = 0, end: in
     """Count the rounds in which each client took part, from round `first` up to `end`; shape (clients,)."""
     end = len(plan) if end is None else end
     return np.bincount(plan.visits[plan.rounds[first] : plan.rounds[end]], minlength=clients)
-
-
-def most_visits(plan: FederatedPlan) -> Ints:
-    """Count the rounds of the client that has taken part most, before each round and at the end; (rounds + 1,).
-
-    No client has trained in more of the rounds before.
-    """
-    counts = np.zeros(int(plan.visits.max(initial=-1)) + 1, np.int64)
-    found = np.zeros(len(plan) + 1, np.int64)
-    for number in range(len(plan)):
-        counts[plan.participants(number)] += 1
-        found[number + 1] = counts.max(initial=0)
-    return found
 
 
 def batches_in_rounds(plan: FederatedPlan, chosen: npt.NDArray[np.bool_], *, examples: int) -> Ints:

@@ -15,7 +15,7 @@ from trustml.errors import RecordError
 from trustml.plan.attack_files import events_file
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob, checkpoint_file
 from trustml.plan.mechanism import make_charge, tells_participation
-from trustml.privacy.ledger import Charge, read_ledger, relation_of
+from trustml.privacy.ledger import Charge, read_ledger
 from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.schema import Manifest
@@ -26,7 +26,7 @@ NEXT_JOB = "job.next.json"
 """A job as it is planned anew: it takes the place of ``job.json`` once the manifest asks for it."""
 _OF_MECHANISM = (
     *("noise_multiplier", "quantile_noise_multiplier", "clipping_norm", "sample_rate", "batch_size", "examples"),
-    *("sampling", "secret_sampling", "data", "unit", "noise", "users"),
+    *("sampling", "secret_sampling", "data", "unit", "relation", "noise", "users"),
 )
 
 
@@ -101,8 +101,6 @@ def _not_of(mechanism: Mechanism, spent: Sequence[Charge], *, data: str) -> str:
         for name in _OF_MECHANISM:
             if getattr(entry, name) != getattr(expected, name):
                 return f"line {number} has {name} {getattr(entry, name)!r}, and the job {getattr(expected, name)!r}"
-        if entry.relation != relation_of(entry.sampling, secret=entry.secret_sampling):
-            return f"line {number} has the relation {entry.relation!r}, which its sampling has not"
         most = entry.largest_participation
         fewest = 0 if tells_participation(mechanism) else entry.steps
         if not fewest <= entry.participation <= max(most, entry.steps):

@@ -12,6 +12,7 @@ from trustml.launch.environments import find_environment
 from trustml.launch.module_process import run_module
 from trustml.models.native import ANSWER, REQUEST, TRUST_VARIABLE, Answer, Request, native_of, start_file
 from trustml.models.weights import Weights, read_weights
+from trustml.scenario.federated import SiloDPFedAvg
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
 
@@ -34,7 +35,7 @@ def look_at_model(scenario: Scenario, input_shape: tuple[int, ...]) -> tuple[Sce
         input_shape=input_shape,
         task=scenario.task,
         seeds=scenario.seeds,
-        private=any(isinstance(regime, DPSGD) for regime in scenario.training),
+        private=any(isinstance(regime, DPSGD | SiloDPFedAvg) for regime in scenario.training),
     )
     with tempfile.TemporaryDirectory(prefix="trustml-") as name:
         folder = Path(name)

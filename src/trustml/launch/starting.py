@@ -24,9 +24,16 @@ from trustml.privacy.ledger import Charge, read_ledger
 from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
 from trustml.record.schema import DataRecord, Manifest
-from trustml.record.starts import SharedRows, StartRecord, start_of, start_title, uncharged_rows, worst
+from trustml.record.starts import (
+    SharedRows,
+    StartRecord,
+    protects_examples,
+    start_of,
+    start_title,
+    uncharged_rows,
+    worst,
+)
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
-from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import DataSource
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
@@ -203,8 +210,7 @@ def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) ->
     shared = _shared_rows(link, scenario, dataset, content)
     if shared == "none":
         return _Before()
-    composes = isinstance(link.job.regime, DPSGD) and link.job.regime.unit == "example"
-    if not link.charges or not composes:  # those for users are no charges for examples
+    if not link.charges or not protects_examples(link.job.regime):  # those for users are no charges for examples
         return _Before(shared=shared, uncharged=shared)
     tuning = link.manifest.scenario.get("tuning") or {}
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None

@@ -15,7 +15,7 @@ from trustml.privacy.statement import Assumption, AssumptionStatus, Contribution
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.record.schema import Manifest
 from trustml.record.starts import earlier_charges, holds_keys, start_of, start_title, unpaid_rows
-from trustml.scenario.federated import DPFedAvg, PrivateClients, SiloDPFedAvg
+from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
@@ -52,9 +52,7 @@ def assumptions_of(
         Assumption(
             name="clipping and noise are what they are said to be",
             status="not checked",
-            why=f"not by this run; `trustml conformance --backend {job.backend}` checks it on this machine"
-            if not _is_stock(regime)
-            else "a stock engine runs on its own",
+            why=_checked_elsewhere(regime, job.backend),
         ),
         _data(evidence, charges),
         preprocessing_assumption(
@@ -105,20 +103,40 @@ def _clients(regime: PrivateRegime) -> tuple[Assumption, ...]:
     alike = Assumption(
         name="what a client does follows from nothing that it holds",
         status="met",
-        why="steps of a round, sample rate and divisor are the same at all clients, and every update weighs alike; a "
-        "client without examples sends noise",
+        why="steps of a round, sample rate and divisor are the same at all clients, and every update weighs alike",
     )
+    natural = isinstance(regime.partition, NaturalKey)
+    takes_part = (
+        "cohorts follow from a public seed, and no amplification is claimed for them; the number of all examples, by "
+        "which the sample rate is set, counts as public"
+    )
+    read_off = "clients were read off the rows: the list of them must be public, or the only row of one would show; "
     public = Assumption(
         name="who the clients are and who takes part is public",
-        status="met",
-        why="cohorts follow from a public seed, and no amplification is claimed for them; the number of all examples, "
-        "by which the sample rate is set, counts as public",
+        status="not checked" if natural else "met",
+        why=f"{read_off if natural else ''}{takes_part}",
     )
-    return alike, public
+    dealt = Assumption(
+        name="an example that comes or goes moves no other to another client",
+        status="met" if natural else "not met",
+        why="a row says itself whose it is"
+        if natural
+        else "clients are simulated: the run dealt the examples out, all together, and the guarantee is for who holds "
+        "them so",
+    )
+    return alike, public, dealt
 
 
 def _is_stock(regime: PrivateRegime) -> bool:
     return isinstance(regime, DPSGD) and regime.engine != "core"
+
+
+def _checked_elsewhere(regime: PrivateRegime, backend: str) -> str:
+    if _is_stock(regime):
+        return "a stock engine runs on its own"
+    if isinstance(regime, LocalDPFedAvg):  # what conformance clips are gradients, and updates of a trusted server
+        return "not by this run, and no update that a client makes private is checked by `trustml conformance`"
+    return f"not by this run; `trustml conformance --backend {backend}` checks it on this machine"
 
 
 def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
@@ -315,7 +333,8 @@ def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
     if left == "some":
         status = "not met"
         who = f"{title}, or {start.earlier} which it started from," if start is not None and start.earlier else title
-        why = f"{who} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
+        why = f"{who} was trained on rows of this data without a guarantee that composes with this one: no epsilon "
+        why += "holds for those rows"
     elif start is not None and composed:
         status = "not met" if start.shared == "some" else "not checked"
         why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"

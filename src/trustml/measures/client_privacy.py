@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from trustml.data.clients import FederatedPlan, most_visits, read_federated_plan, rounds_visited
+from trustml.data.clients import FederatedPlan, read_federated_plan, rounds_visited
 from trustml.data.dataset import Ints
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
@@ -23,7 +23,9 @@ CLIENT = "epsilon_of_client"
 _CLIENTS: tuple[Group, ...] = ("median client", "client that takes part least")
 
 
-def of_clients(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Comparison]:
+def of_clients(
+    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge], *, why_none: str
+) -> list[Comparison]:
     """Compare with the epsilon of the median client, and of the one that takes part least; none of other regimes.
 
     Parameters
@@ -34,15 +36,17 @@ def of_clients(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges
         Of the job.
     charges : sequence of Charge
         Of this training alone.
+    why_none : str
+        Why nothing is proved of one client by itself; empty where something is.
     """
     if not isinstance(regime, PrivateClients):
         return []
     drawn, secret = charges[0].sampling, charges[0].secret_sampling
-    visits = client_rounds(evidence, job, charges)
+    visits = None if why_none else client_rounds(evidence, job, charges)
     if visits is None:
-        gone = "who took part when is not at hand"
+        why = why_none or "who took part when is not at hand"
         return [
-            Comparison(name=CLIENT, value=None, note=gone, drawn=drawn, not_at_hand=True, group=group)
+            Comparison(name=CLIENT, value=None, note=why, drawn=drawn, not_at_hand=not why_none, group=group)
             for group in _CLIENTS
         ]
     each = regime.local_steps if isinstance(regime, SiloDPFedAvg) else 1
@@ -51,14 +55,15 @@ def of_clients(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges
         steps = rounds * each
         own = replace(charges[0], first_step=0, end_step=steps, participation=steps, largest_participation=steps)
         epsilon = epsilon_of([own] if steps else [], delta=regime.delta)
+        times = "1 round" if rounds == 1 else f"{rounds} rounds"
         finite = math.isfinite(epsilon.value)
         found.append(
             Comparison(
                 name=CLIENT,
                 value=epsilon.value if finite else None,
-                relation=epsilon.relation,
+                relation=charges[0].relation,
                 accountant=epsilon.accountant,
-                note=f"which takes part in {rounds} rounds, of the {visits.max()} that are charged",
+                note=f"of the {group}, in {times} of the {visits.max()} that are charged",
                 drawn=drawn,
                 secret_sampling=secret,
                 group=group,
@@ -88,4 +93,4 @@ def client_rounds(evidence: Evidence, job: TrainJob, charges: Sequence[Charge]) 
 def _rounds_done(rounds: FederatedPlan, end: int, *, silo: bool) -> int:
     if not silo:
         return end
-    return int((most_visits(rounds)[1:] * int(rounds.steps.max(initial=0)) <= end).sum())
+    return int((rounds.most_visits[1:] * int(rounds.steps.max(initial=0)) <= end).sum())

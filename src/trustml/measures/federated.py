@@ -13,6 +13,7 @@ from trustml.data.partition import read_owners
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, Row
+from trustml.measures.wording import times_tell
 from trustml.models.answers import right
 from trustml.models.shapes import weight_shapes
 from trustml.models.tasks import Regression, facts_of
@@ -233,7 +234,8 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     batch_size = of.regime.batch_size if isinstance(of.regime, Plain) else 0
     facts: Facts = {"against": central.id, "batch_size": batch_size}
     if job.mechanism is not None:
-        facts["not_covered"] = "times follow secret cohorts, not covered by epsilon"
+        told = times_tell(job.regime, secret=job.mechanism.secret_sampling)
+        facts["not_covered"] = f"times follow {told}, not covered by epsilon"
     return [
         evidence.row(
             "round_ratio",

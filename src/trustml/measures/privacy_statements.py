@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
-from trustml.data.batches import BatchPlan, participation
-from trustml.data.clients import FederatedPlan, batches_in_rounds, most_visits, read_federated_plan, rounds_visited
-from trustml.data.dataset import Ints
 from trustml.measures.assumptions import assumptions_of
 from trustml.measures.client_privacy import of_clients
 from trustml.measures.evidence import Evidence
 from trustml.measures.group_privacy import of_groups
+from trustml.measures.participation import drawn_participation
 from trustml.measures.releases import not_covered, releases_of
 from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
@@ -44,7 +41,6 @@ from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
 from trustml.record.choices import composed_runs
-from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
 from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
 from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg
@@ -54,7 +50,7 @@ from trustml.scenario.trained_part import trained_part
 _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
 _OTHER_SAMPLING = SecondOpinion(why="Opacus's accountant knows secret Poisson batches only")
-_VOID = "no epsilon holds: rows of this data were trained on without a guarantee before"
+_VOID = "no epsilon holds: rows of this data were trained on before without a guarantee that composes with this one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,36 +87,6 @@ def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Cha
 def _charged(evidence: Evidence, regime: PrivateRegime, charges: list[Charge]) -> Charged:
     before = list(itertools.chain.from_iterable(earlier_charges(evidence.manifest, regime)))
     return Charged(regime=regime, own=charges, before=before, void=is_void(evidence.manifest, regime))
-
-
-def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
-    """Most batches that any one example really was in, over all attempts; None if the plans are gone."""
-    total: Ints = np.zeros(max(charges[0].examples, evidence.manifest.data.train_examples), np.int64)
-    plans = evidence.plans
-    for charge in charges:
-        if charge.plan not in plans:
-            told = charge.sampling in UNAMPLIFIED
-            if not told:
-                return None
-            total += charge.participation
-            continue
-        arrays = read_arrays(plans[charge.plan])
-        if "visits" in arrays:
-            rounds = read_federated_plan(arrays)
-            if charge.unit == "example":  # of one client: its own steps are charged
-                total += _in_silo(rounds, charge, examples=len(total))
-                continue
-            total += rounds_visited(rounds, len(total), first=charge.first_step, end=charge.end_step)
-            continue
-        plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
-        total += participation(plan, len(total), first=charge.first_step, end=charge.end_step)
-    return int(total.max(initial=0))
-
-
-def _in_silo(rounds: FederatedPlan, charge: Charge, *, examples: int) -> Ints:
-    """Count the batches that each example is in, over the rounds that a charge pays for; shape (examples,)."""
-    done = most_visits(rounds)[1:] * int(rounds.steps.max(initial=0))
-    return batches_in_rounds(rounds, (charge.first_step < done) & (done <= charge.end_step), examples=examples)
 
 
 def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float | None:
@@ -160,6 +126,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
     secret = all(charge.secret_sampling for charge in charges)
     correlated = first.noise != "independent"
     releases = releases_of(evidence, job, regime, charges)
+    most = None if correlated else drawn_participation(evidence, charges)
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) and not charged.void else None,
@@ -185,8 +152,8 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=(
             *([] if runs is None else [_of_one_run(evidence, charged, secret=secret)]),
-            *_comparisons(evidence, charged, epsilon, prv),
-            *of_clients(evidence, job, regime, charges),
+            *_comparisons(charged, epsilon, prv, most=most),
+            *of_clients(evidence, job, regime, charges, why_none=_why_no_client(evidence, charged)),
             *of_groups(evidence, job, regime, charges, why_none=_why_no_group(evidence, charged)),
         ),
         assumptions=assumptions_of(evidence, job, regime, charges),
@@ -197,14 +164,17 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
         trained=_trained(evidence, job),
-        curve=None if correlated or charged.void else _curve(charged, most=drawn_participation(evidence, charges)),
+        curve=None if correlated or charged.void else _curve(charged, most=most),
         composed_with=composed_with(evidence.manifest, regime),
         contribution=contribution_of(regime),
     )
 
 
-def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: SecondOpinion) -> list[Comparison]:
-    """Other epsilons for all that was charged; upper bounds have no value where no epsilon holds."""
+def _comparisons(charged: Charged, epsilon: Epsilon, prv: SecondOpinion, *, most: int | None) -> list[Comparison]:
+    """Other epsilons for all that was charged; upper bounds have no value where no epsilon holds.
+
+    `most` is the largest participation as it was drawn, None where that is not at hand.
+    """
     charges, delta = charged.own, charged.regime.delta
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
     by_rdp = epsilon_rdp([charged.all], delta=delta)
@@ -220,7 +190,7 @@ def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: Se
         supposed = epsilon_if_poisson([charged.all], delta=delta)
         found.append(_comparison("epsilon_if_poisson", supposed, note, drawn="poisson", secret=True))
     found.append(_if_shuffled(charged))
-    found.append(_unamplified(evidence, charged, drawn=drawn, secret=secret))
+    found.append(_unamplified(charged, most=most, drawn=drawn, secret=secret))
     found.append(_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret))
     second = _second_opinion(prv, epsilon)
     found.append(msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret))
@@ -255,6 +225,17 @@ def _why_no_group(evidence: Evidence, charged: Charged) -> str:
     return ""
 
 
+def _why_no_client(evidence: Evidence, charged: Charged) -> str:
+    """Say why nothing is proved of one client by its rounds; empty where something is."""
+    if charged.void:
+        return _VOID
+    if charged.before:
+        return "what each client lost to its start is not told"
+    if tuned_runs(evidence.manifest) is not None:
+        return "nothing is proved of one client where a run was chosen among others"
+    return ""
+
+
 def _if_shuffled(charged: Charged) -> Comparison:
     """Lower bound of this training alone, which is one of both together, too."""
     lower = lower_bound_if_shuffled(charged.own, delta=charged.regime.delta)
@@ -270,8 +251,8 @@ def _if_shuffled(charged: Charged) -> Comparison:
     )
 
 
-def _unamplified(evidence: Evidence, charged: Charged, *, drawn: Drawn, secret: bool) -> Comparison:
-    most, before = drawn_participation(evidence, charged.own), _told_participation(charged.before)
+def _unamplified(charged: Charged, *, most: int | None, drawn: Drawn, secret: bool) -> Comparison:
+    before = _told_participation(charged.before)
     if most is None or before is None:
         gone = "the batches are not at hand any more" if most is None else "the batches of its start are not told"
         name, left_out = "epsilon_unamplified", most is None
@@ -331,13 +312,15 @@ def _curve(charged: Charged, *, most: int | None) -> PrivacyCurve:
     if most is None:
         most = math.ceil(total * charges[0].sample_rate)
     steps = sorted({max(1, round(total * part / _CURVE_POINTS)) for part in range(1, _CURVE_POINTS + 1)})
-    poisson, lower = [], []
+    drawn = not isinstance(charged.regime, LocalDPFedAvg)  # there is nothing to draw otherwise
+    poisson: list[float | None] = []
+    lower: list[float | None] = []
     unamplified: list[float | None] = []
     for count in steps:
         part = _first_steps(charges, count)
         both = [*part, *charged.before]
-        poisson.append(epsilon_if_poisson([both], delta=delta).value)
-        lower.append(None if charged.before else lower_bound_if_shuffled(part, delta=delta))
+        poisson.append(epsilon_if_poisson([both], delta=delta).value if drawn else None)
+        lower.append(lower_bound_if_shuffled(part, delta=delta) if drawn and not charged.before else None)
         share = max(1, math.ceil(most * count / total))
         if before is None:
             unamplified.append(None)
@@ -381,7 +364,7 @@ def _tuning(evidence: Evidence, charged: Charged) -> str:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
     best = f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: "
     if charged.void:
-        return best + "no epsilon holds, as its start saw rows of this data without a guarantee"
+        return best + "no epsilon holds, as its start saw rows of this data without a guarantee that composes"
     delta = charged.regime.delta
     runs = composed_runs(evidence.manifest, [charged.regime], own=float(tuning["mean_runs"]))
     found = epsilon_released([charged.all], delta=delta, tuned_runs=runs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.sweeps import charged_candidates
+from trustml.measures.wording import times_tell
 from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
@@ -13,7 +14,6 @@ from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
 from trustml.record.starts import earlier_charges, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
-from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
@@ -154,8 +154,8 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
 
 
 def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:
-    federated, drawn = not isinstance(regime, DPSGD), "cohorts" if isinstance(regime, DPFedAvg) else "batches"
-    steps = "rounds" if federated else "steps"
+    steps = "steps" if isinstance(regime, DPSGD) else "rounds"
+    follow = times_tell(regime, secret=charges[0].secret_sampling)
     found = [
         Release(name="ledger", coverage="public", why="declared numbers of the mechanism, a hash of secret batches"),
         Release(
@@ -167,7 +167,7 @@ def _of_the_run(evidence: Evidence, job: TrainJob, regime: PrivateRegime, charge
             name="times and memory",
             coverage="not covered",
             why=f"totals, medians and quartiles over {steps}, peak memory, the way to compute that was fastest: they "
-            f"follow the secret {drawn}; times of single {steps} are private",
+            f"follow {follow}; times of single {steps} are private",
         ),
         Release(
             name="fingerprint of the data",

@@ -11,8 +11,8 @@ from trustml.privacy.ledger import Charge, Drawn
 from trustml.privacy.statement import Contribution
 from trustml.privacy.tails import NoiseSource
 from trustml.scenario.clipping import Adaptive, Flat, PerLayer
-from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
-from trustml.scenario.regimes import DPSGD, PrivateRegime
+from trustml.scenario.federated import DPFedAvg, FederatedSpec, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
+from trustml.scenario.regimes import DPSGD, PrivateRegime, Regime
 
 _GENERATORS: dict[NoiseSource, str] = {
     "jax": "Threefry with a key of 64 bits",
@@ -148,6 +148,13 @@ def trust_text(regime: PrivateRegime) -> str:
     if isinstance(regime, LocalDPFedAvg):
         return "local: every client adds the noise itself and trusts nobody, the server included"
     return "central: whoever trains sees the examples and is trusted"
+
+
+def times_tell(regime: Regime, *, secret: bool) -> str:
+    """Name what times and memory follow, beside the number of steps."""
+    if secret:
+        return "the secret cohorts" if isinstance(regime, DPFedAvg) else "the secret batches"
+    return "what clients hold" if isinstance(regime, FederatedSpec) else "the data"
 
 
 def noise_source_text(job: TrainJob, regime: PrivateRegime, source: NoiseSource) -> str:

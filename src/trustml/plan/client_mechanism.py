@@ -10,7 +10,7 @@ import math
 
 import msgspec
 
-from trustml.data.clients import FederatedPlan, most_visits
+from trustml.data.clients import FederatedPlan
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
 from trustml.plan.mechanism import drawn_by, make_charge, tells_participation
@@ -50,10 +50,16 @@ def plan_client_mechanism(
     Raises
     ------
     ScenarioError
-        If the target cannot be reached.
+        If the target cannot be reached, or nobody ever takes part.
     """
     silo = isinstance(regime, SiloDPFedAvg)
-    most = int(most_visits(plan)[-1])
+    most = int(plan.most_visits[-1])
+    if not most:
+        raise ScenarioError(
+            f"{field}.cohort",
+            f"by its public draws nobody takes part in any of the {regime.rounds} rounds",
+            fix="ask more clients or more rounds, lower dropout, or take another of seeds",
+        )
     if isinstance(regime, SiloDPFedAvg):
         size, batch, steps = mean_size(examples, clients), regime.batch_size, most * regime.local_steps
     else:
@@ -64,9 +70,9 @@ def plan_client_mechanism(
         target = {"epsilon": regime.epsilon, "delta": spared(regime.delta)}
         try:
             if silo:
-                noise = calibrated_noise(**target, sample_rate=batch / size, steps=max(1, steps))
+                noise = calibrated_noise(**target, sample_rate=batch / size, steps=steps)
             else:
-                noise = 2 * calibrated_noise_unamplified(**target, participation=max(1, most))  # replacing one
+                noise = 2 * calibrated_noise_unamplified(**target, participation=most)  # replacing one
         except ScenarioError as error:
             raise ScenarioError(f"{field}.epsilon", error.problem, fix=error.fix) from error
     return Mechanism(
@@ -115,7 +121,7 @@ def next_client_attempt(
 def charged_steps(regime: PrivateClients, plan: FederatedPlan, number: int) -> int:
     """Steps that are charged before round `number`: of the client that takes part most, or rounds."""
     if isinstance(regime, SiloDPFedAvg):
-        return int(most_visits(plan)[number]) * regime.local_steps
+        return int(plan.most_visits[number]) * regime.local_steps
     return number
 
 
@@ -123,4 +129,4 @@ def rounds_within(mechanism: Mechanism, regime: PrivateClients, plan: FederatedP
     """Rounds that the steps of an attempt allow."""
     if not isinstance(regime, SiloDPFedAvg):
         return min(mechanism.steps, len(plan))
-    return int((most_visits(plan)[1:] * regime.local_steps <= mechanism.steps).sum())
+    return int((plan.most_visits[1:] * regime.local_steps <= mechanism.steps).sum())

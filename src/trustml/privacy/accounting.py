@@ -126,12 +126,14 @@ def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None
     float or None
         No smaller epsilon holds for what was charged; None where nothing is proved from below: with secret batches
         that are shuffled or of fixed size, with correlated noise, whose sensitivity is itself a bound, and with known
-        batches charged in several blocks, or batches in turn in several attempts: the most of each need not hold the
-        same example.
+        batches, or cohorts of which clients may drop out, charged in several blocks, or batches in turn in several
+        attempts: the most of each need not hold the same example.
     """
     for entry in charges:
         unproved = entry.secret_sampling and entry.sampling in ("shuffle", "fixed")
-        apart = len(charges) > 1 and not entry.secret_sampling and entry.sampling in ("poisson", "fixed")
+        may_drop_out = entry.unit == "user" and entry.sampling in ("all", "in turn")
+        uneven = entry.sampling in ("poisson", "fixed") or may_drop_out
+        apart = len(charges) > 1 and not entry.secret_sampling and uneven
         again = entry.sampling == "in turn" and entry.attempt != charges[0].attempt  # in another order
         if unproved or apart or again or entry.noise != "independent":
             return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import msgspec
 
 from trustml.privacy.ledger import Charge
-from trustml.scenario.federated import FederatedSpec
+from trustml.scenario.federated import FederatedSpec, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 
@@ -83,8 +83,7 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
 def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     """Give the charges of the earlier training as one more release, where it used rows of this data too."""
     start = start_of(manifest, regime)
-    composes = start is not None and isinstance(regime, DPSGD) and regime.unit == "example"
-    composes = composes and not is_void(manifest, regime)
+    composes = protects_examples(regime) and not is_void(manifest, regime)
     return [list(start.charges)] if start is not None and start.charges and composes else []
 
 
@@ -118,13 +117,18 @@ def uncharged_rows(manifest: Starting, regime: Regime) -> SharedRows:
 
 def holds_keys(regime: Regime) -> bool:
     """Whether clients, or users, are who a column names: they may have given other rows to an earlier training."""
-    if isinstance(regime, FederatedSpec):
-        return isinstance(regime.partition, NaturalKey)
-    return _for_users(regime)
+    if not _for_users(regime):
+        return False
+    return not isinstance(regime, FederatedSpec) or isinstance(regime.partition, NaturalKey)
+
+
+def protects_examples(regime: Regime) -> bool:
+    """Whether a regime is private for single examples, wherever they are: charges of such compose."""
+    return isinstance(regime, SiloDPFedAvg) or (isinstance(regime, DPSGD) and regime.unit == "example")
 
 
 def _for_users(regime: Regime) -> bool:
-    return isinstance(regime, FederatedSpec) or (isinstance(regime, DPSGD) and regime.unit == "user")
+    return isinstance(regime, FederatedSpec | DPSGD) and not protects_examples(regime)
 
 
 def unpaid_rows(manifest: Manifest, regime: Regime) -> SharedRows:

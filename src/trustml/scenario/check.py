@@ -21,6 +21,7 @@ from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_execution import check_execution
 from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
+from trustml.scenario.federated import SiloDPFedAvg
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Augmentation, Plain, Regime
 from trustml.scenario.sources import Table, Text
@@ -337,7 +338,7 @@ def _check_mode(scenario: Scenario) -> None:
     if mode == "auto" or not any(entry_of(name).grad_sample_modes for name in scenario.backends):
         return
     for regime in scenario.training:
-        if not isinstance(regime, DPSGD):
+        if not isinstance(regime, DPSGD | SiloDPFedAvg):
             continue
         problem = ""
         if mode == "ghost":

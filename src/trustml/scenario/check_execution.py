@@ -6,6 +6,7 @@ import re
 
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of
+from trustml.scenario.federated import SiloDPFedAvg
 from trustml.scenario.places import SUBMIT_WORDS, Command
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
@@ -24,12 +25,12 @@ def check_execution(scenario: Scenario) -> None:
         _check_command(scenario.execution.place)
     if scenario.execution.devices < 2:
         return
-    regimes = [regime for regime in scenario.training if isinstance(regime, DPSGD)]
+    regimes = [regime for regime in scenario.training if isinstance(regime, DPSGD | SiloDPFedAvg)]
     count = scenario.execution.devices
     if not regimes:
         raise ScenarioError(
             "execution.devices",
-            f"{count}, but no regime is DPSGD, which alone is dealt out over devices",
+            f"{count}, but no regime is DPSGD or SiloDPFedAvg, whose steps alone are dealt out over devices",
             fix="leave it out, or add one",
         )
     alone = [name for name in scenario.backends if not entry_of(name).several_devices]
@@ -41,7 +42,7 @@ def check_execution(scenario: Scenario) -> None:
             fix=f"leave it out, or choose backends among {choices}",
         )
     for regime in regimes:
-        if regime.engine != "core":
+        if isinstance(regime, DPSGD) and regime.engine != "core":
             raise ScenarioError(
                 "execution.devices",
                 f"{count}, but the engine {regime.engine!r} of {regime.title} has one device",

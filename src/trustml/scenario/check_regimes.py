@@ -20,7 +20,7 @@ from trustml.scenario.federated import (
     SiloDPFedAvg,
 )
 from trustml.scenario.optimizers import Schedule
-from trustml.scenario.partition import Everyone, NaturalKey
+from trustml.scenario.partition import Dirichlet, Everyone, NaturalKey
 from trustml.scenario.partition import InTurn as InTurnCohort
 from trustml.scenario.regimes import DPSGD, MOST_OF_ONE, Plain, PrivateRegime, Regime
 from trustml.scenario.spec import Scenario
@@ -307,13 +307,19 @@ def _check_stock(regime: DPSGD, field: str) -> None:
 
 def _check_private_clients(regime: PrivateClients, field: str) -> None:
     _check_guarantee(regime, field)
-    if isinstance(regime, SiloDPFedAvg) and isinstance(regime.partition, NaturalKey) and regime.partition.minimum > 1:
-        raise ScenarioError(
-            f"{field}.partition.minimum",
-            f"leaves out whoever has fewer than {regime.partition.minimum} examples: one example more would bring in "
-            "all others of its client, and privacy is that of one",
-            fix="use 1, or DPFedAvg, which protects a client as a whole",
-        )
+    silo, partition = isinstance(regime, SiloDPFedAvg), regime.partition
+    if not isinstance(partition, NaturalKey | Dirichlet) or partition.minimum == 1:
+        return
+    fewer = f"leaves out whoever has fewer than {partition.minimum} examples: "
+    problem, fix = "", "use 1, or DPFedAvg, which protects a client as a whole"
+    if isinstance(partition, NaturalKey) and silo:
+        problem = f"{fewer}one example more would bring in all others of its client, and privacy is that of one"
+    elif isinstance(partition, NaturalKey):
+        problem, fix = f"{fewer}so who is asked would follow from what a client holds, which is to be kept", "use 1"
+    elif silo:
+        problem = f"has clients drawn again until each has {partition.minimum} examples: one label could move all"
+    if problem:
+        raise ScenarioError(f"{field}.partition.minimum", problem, fix=fix)
 
 
 def _check_private_rounds(regime: DPFedAvg, field: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.scenario.problems import PlainData, nearest
+from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.sampling import NO_TOML, Domain, Range, Sample, drawn, range_of
 
 SweptValue: TypeAlias = float | int | str | bool | None
@@ -263,10 +264,11 @@ def tuning_candidates(
     for field in ("training", "backends", "seeds"):
         if len(data[field]) != 1:
             raise ScenarioError(field, f"has {len(data[field])} items, and one model is tuned", fix="leave one")
-    if data["training"][0]["kind"] != "DPSGD":
-        raise ScenarioError(
-            "training.0", "is not private, so nothing is paid for choosing", fix="use DPSGD, or a sweep"
-        )
+    kind = data["training"][0]["kind"]
+    if kind != "DPSGD":
+        private = f"what choosing among trainings by {kind} costs is not accounted for by drawing their number"
+        why = private if kind in _PRIVATE else "is not private, so nothing is paid for choosing"
+        raise ScenarioError("training.0", why, fix="use DPSGD, or a sweep")
     tried: dict[str, tuple[SweptValue, ...]] = {}
     for path, values in grids:
         ((_, field),) = _named(path, data["training"])
@@ -284,6 +286,7 @@ def tuning_candidates(
     return [one | {"name": title} for one in found], tried
 
 
+_PRIVATE = frozenset(one.__struct_config__.tag for one in get_args(PrivateRegime))
 _CHARGED_ALIKE = ("optimizer", "schedule", "clipping_norm", "ema_decay", "augmentation")
 
 

@@ -78,6 +78,7 @@ class SiloClient:
             devices=execution.devices,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
+        self.left_out = 0  # updates; examples that are not finite are left out one by one
 
     @property
     def choice(self) -> EngineChoice | None:
@@ -105,7 +106,8 @@ class SiloClient:
 class LocalClient:
     """A client that trains without privacy, then clips what came of it and adds noise before it is sent.
 
-    Clipping and noise are those of the backend's private step, whose only contribution is the update.
+    Clipping and noise are those of the backend's private step, whose only contribution is the update. One that is not
+    finite is left out, and `left_out` counts them.
 
     Parameters
     ----------
@@ -124,8 +126,13 @@ class LocalClient:
         self._regime, self._examples, self._noise = regime, examples, noise_multiplier
         self._plain = backend.plain(model, Plain(optimizer=regime.client_optimizer), secrets.randbits(31))
         settings = PrivateSettings(
-            optimizer=SGD(learning_rate=1.0), expected_batch_size=1, noise_seed=entropy_words(), micro_batch_size=1
+            optimizer=SGD(learning_rate=1.0),
+            expected_batch_size=1,
+            noise_seed=entropy_words(),
+            micro_batch_size=1,
+            planted_alone=True,
         )
+        self.left_out = 0
         self._noisy = backend.private(model, settings, secrets.randbits(31))
 
     def send(self, weights: Weights, batches: Sequence[Ints]) -> Weights:
@@ -140,6 +147,8 @@ class LocalClient:
         if all(np.isfinite(part).all() for part in update.values()):
             gradients = {name: -part[None] for name, part in update.items()}
             self._noisy.plant(gradients, clipping_norm=regime.clipping_norm)
+        else:
+            self.left_out += 1
         self._noisy.update(clipping_norm=regime.clipping_norm, noise_multiplier=self._noise, learning_rate=1.0)
         return _change(self._noisy.weights(), weights)
 
@@ -212,19 +221,19 @@ class PrivateClientsDriver:
             client = self._client()
             server = Server(self._regime, self._model.weights)
         look = Look(job, self._backend, self._model, at=at)
-        every = rounds_per_charge(self._regime)
+        every, outcomes = rounds_per_charge(self._regime), list[RoundOutcome]()
         for number in range(rounds):
             if number % every == 0:
                 self._charge(plan, number, min(number + every, rounds))
-            visits = plan.round(number)
+            visits, before = plan.round(number), client.left_out
             with at.clock.step(examples=sum(len(batch) for batches in visits for batch in batches)):
                 server.step([client.send(server.weights, batches) for batches in visits])
+            outcomes.append(RoundOutcome(left_out=client.left_out - before))
             done = charged_steps(self._regime, plan, number + 1)  # never more than the ledger holds
             at.progress.step(done, charged_steps(self._regime, plan, rounds))
             if (number + 1) % self._regime.evaluate_every == 0 or number + 1 == rounds:
                 with at.clock.stage("evaluating"):
                     look.at_round(number + 1, server.weights)
-        outcomes = [RoundOutcome()] * rounds
         write_rounds(job, plan, outcomes, [self._mechanism.clipping_norm] * rounds, look, at)
         return Trained(weights=server.weights, choice=client.choice, notes=self._notes(rounds))
 

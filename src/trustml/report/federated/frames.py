@@ -239,6 +239,8 @@ def _to_target(every: pd.Series[float]) -> Cell:
 def _epsilon(jobs: Sequence[tuple[JobRecord, TrainJob]], stated: dict[str, PrivacyStatement]) -> Cell:
     if all(job.mechanism is None for _, job in jobs):
         return Cell("none", math.inf)
+    if all(job.mechanism is not None and job.mechanism.unit == "example" for _, job in jobs):
+        return Cell("none: private for examples", math.inf)
     found = [stated[record.id].epsilon if record.id in stated else None for record, _ in jobs]
     finite = [epsilon for epsilon in found if epsilon is not None]
     if len(finite) < len(found):
