@@ -13,9 +13,8 @@ import trustml
 from trustml.compare.rows import measure_run
 from trustml.compare.table import read_measures, table_of
 from trustml.errors import TrustmlError
-from trustml.measures.evidence import Evidence
-from trustml.measures.privacy import ledger_digests
 from trustml.privacy.statement import PrivacyStatement
+from trustml.record.ledgers import ledger_digests
 from trustml.record.schema import JobRecord
 from trustml.record.store import MEASURES, RunDirectory, newest_first
 from trustml.report.documents import plain_text
@@ -132,7 +131,7 @@ def seen(run: trustml.Run) -> str:
     table = "" if facts is None else f"{facts.st_mtime_ns} {facts.st_size}"
     if facts is not None and not _is_so_far(run):
         return f"{table} {_state(run.manifest.jobs)}"
-    return f"{table} {_state(run.manifest.jobs)} {sorted(ledger_digests(Evidence(run.directory)).items())}"
+    return f"{table} {_state(run.manifest.jobs)} {sorted(ledger_digests(run.directory, run.manifest.jobs).items())}"
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)  # without a copy: no page changes it

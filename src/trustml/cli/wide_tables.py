@@ -26,7 +26,8 @@ def fitted(table: Table, out: Console) -> list[RenderableType]:
     for number, part in enumerate(parts, start=1):
         if table.title is not None:  # as broad as its place, not as the table
             which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-            found.append(Text.assemble(table.title, which, style=table.title_style or "table.title"))
+            title = out.render_str(table.title) if isinstance(table.title, str) else table.title
+            found.append(Text.assemble(title, which, style=table.title_style or "table.title"))
         told = part[len(set(part).intersection(*parts)) :] if number > 1 else part
         found.append(_part(table, part, _shared([wanted[at] for at in part], room - border * len(part)), told))
     return found

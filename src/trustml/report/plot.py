@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FINE, _PLAIN = ("├", "─", "┤", "●"), ("|", "-", "|", "o")
 _LEAST, _MOST = 20, 72
+_BETWEEN = 3  # characters that a column takes beside its text
 
 
 def print_plot(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
@@ -37,16 +38,23 @@ def print_plot(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
     keys = zip(known.regime, known.backend, known.seed, strict=True)
     epsilons = dict(zip(keys, (at_most(float(value), 2) for value in known.value), strict=True))
     several = rows.seed.nunique() > 1
-    labels = max(len(str(name)) for name in rows.regime) + max(len(str(name)) for name in rows.backend)
-    width = max(_LEAST, min(_MOST, out.width - labels - (34 if several else 26)))
+    title = MEASURES[score].title
+    columns = {
+        "regime": map(str, rows.regime),
+        "framework": map(str, rows.backend),
+        **({">seed": map(str, rows.seed)} if several else {}),
+        ">epsilon": ["none", *epsilons.values()],
+        f">{title}": ["0.000"],
+    }
+    taken = sum(max(len(head.lstrip(">")), *map(len, cells)) + _BETWEEN for head, cells in columns.items())
+    width = max(_LEAST, min(_MOST, out.width - taken - _BETWEEN))
     ends = [float(value) for name in ("low", "value", "high") for value in rows[name].dropna()]
     low, high = min(ends), max(ends)
     marks = _FINE if out.encoding.startswith("utf") else _PLAIN
     scale = f"{low:<{width // 2}.3f}{high:>{width - width // 2}.3f}"
-    heads = ["regime", "framework", *([">seed"] if several else []), ">epsilon", f">{MEASURES[score].title}", scale]
-    plot = titled_table(f"{MEASURES[score].title} on held-out examples, with its interval", *heads)
-    columns = (rows.regime, rows.backend, rows.seed, rows.low, rows.value, rows.high)
-    for regime, backend, seed, start, value, end in zip(*columns, strict=True):
+    plot = titled_table(f"{title} on held-out examples, with its interval", *columns, scale)
+    facts = (rows.regime, rows.backend, rows.seed, rows.low, rows.value, rows.high)
+    for regime, backend, seed, start, value, end in zip(*facts, strict=True):
         epsilon = epsilons.get((regime, backend, seed), "none")
         line = _line(start, value, end, low=low, high=high, width=width, marks=marks)
         plot.add_row(regime, backend, *([str(seed)] if several else []), epsilon, f"{value:.3f}", line)
