@@ -283,9 +283,9 @@ def _unamplified(evidence: Evidence, charged: Charged, *, drawn: Drawn, secret: 
 
 def _told_participation(charges: Sequence[Charge]) -> int | None:
     """Most batches that an example was in by the charges themselves; None where they do not tell."""
-    for charge in charges:
-        untold = charge.secret_sampling and charge.sampling not in UNAMPLIFIED
-        if untold or charge.noise != "independent":
+    for charge in charges:  # nodes of a tree add up to a squared sensitivity, which is no number of batches
+        told = not charge.secret_sampling or charge.sampling in (*UNAMPLIFIED, "cyclic poisson")
+        if not told or charge.noise == "tree aggregation":
             return None
     return sum(participation_of(plan) for plan in by_plan([charges]))
 
