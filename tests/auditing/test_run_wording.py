@@ -11,9 +11,9 @@ import pytest
 from tests.privacy.test_tails import made
 from trustml.attacks.membership import verdict_of_curves
 from trustml.attacks.roc import roc_of_scores
+from trustml.auditing.checks_accounting import check_accounting
 from trustml.auditing.claim import Claim
 from trustml.auditing.remembered import remembered_findings
-from trustml.auditing.checks_accounting import check_accounting
 from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
