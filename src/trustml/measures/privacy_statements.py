@@ -29,6 +29,7 @@ from trustml.measures.wording import (
     trust_text,
 )
 from trustml.models.shapes import weight_shapes
+from trustml.plan.cycles import stated_groups
 from trustml.plan.job import TrainJob, trainable_of
 from trustml.privacy.accounting import (
     Epsilon,
@@ -197,6 +198,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
         trained=_trained(evidence, job),
+        cyclic=stated_groups(regime, charges),
         curve=None if correlated or charged.void else _curve(charged, most=drawn_participation(evidence, charges)),
         composed_with=composed_with(evidence.manifest, regime),
         contribution=contribution_of(regime),
