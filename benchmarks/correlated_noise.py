@@ -5,7 +5,8 @@ two, the one after which a network that plain numpy trains is best on the *train
 noise that no run uses. No epsilon covers that choice, which all mechanisms are given alike.
 ``python benchmarks/correlated_noise.py runs --seeds 3`` then trains what is still missing through ``trustml.run`` on
 JAX, seed after seed. Both write ``benchmarks/results/correlated_noise.json`` as they go, and the page
-``docs/results/correlated_noise.md``; ``page`` only writes that.
+``docs/results/correlated_noise.md``; ``held-out`` looks at what other rates give on held-out rows, and ``page`` only
+writes the page.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from msgspec.structs import replace
 from scipy import stats
 
 import trustml
+from correlated_noise_rates import accuracy_on, best_rate, clipped_sum, flat, held_out_lines
 from trustml.data.batches import BatchPlan, batches_in_turn, cyclic_poisson_batches, poisson_batches
 from trustml.data.dataset import Dataset
 from trustml.data.datasets import load_dataset
@@ -91,6 +93,8 @@ multiplier; the learning rate; of *amplified banded* the bands. The tree's multi
 measure of its noise."""
 _TUNING = 1_000_003
 """Seeds what learning rates are chosen with; no run has it."""
+
+_LOOKED_AT, _LOOKING = ("mnist", 16.0), (11, 12, 13)  # of what other rates are looked at, by which seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +165,9 @@ class Trial:
     data: Dataset
     regime: DPSGD
 
-    def plan(self) -> BatchPlan:
+    def plan(self, seed: int = _TUNING) -> BatchPlan:
         """Batches by the regime's rule."""
-        examples, size, generator = len(self.data.train), self.task.batch_size, np.random.default_rng(_TUNING)
+        examples, size, generator = len(self.data.train), self.task.batch_size, np.random.default_rng(seed)
         steps = self.regime.total_steps(examples)
         if self.regime.sampling == "cyclic poisson":
             groups = groups_of(self.regime, examples)
@@ -191,14 +195,17 @@ class Trial:
 
     def accuracy(self, rate: float, noise: float) -> float:
         """Accuracy on the training rows after the last step."""
-        inputs = np.ascontiguousarray(self.data.train.inputs.reshape(len(self.data.train), -1))
-        labels, plan = self.data.train.labels, self.plan()
+        return accuracy_on(self.data.train, self.trained(rate, noise, seed=_TUNING))
+
+    def trained(self, rate: float, noise: float, *, seed: int) -> list[np.ndarray]:
+        """Weights after the last step; a seed is that of batches, start and noise."""
+        inputs, labels, plan = flat(self.data.train), self.data.train.labels, self.plan(seed)
         drawn = initial_weights(
-            self.task.model, self.data.input_shape, generator=np.random.default_rng([_TUNING, 1])
+            self.task.model, self.data.input_shape, generator=np.random.default_rng([seed, 1])
         )  # a kernel and a bias a layer, in the order of the layers
         weights = [np.array(array, np.float32) for array in drawn.values()]
         stream = NoiseStream(self.strategy(), sum(array.size for array in weights))
-        generator = np.random.default_rng([_TUNING, 2])
+        generator = np.random.default_rng([seed, 2])
         for batch in plan:
             fresh = generator.standard_normal(sum(array.size for array in weights), np.float32)
             noisy = clipped_sum(weights, inputs[batch], labels[batch]) + np.float32(noise) * stream.take(fresh)
@@ -207,45 +214,7 @@ class Trial:
                 part = noisy[start : start + array.size].reshape(array.shape)
                 array -= np.float32(rate / self.task.batch_size) * part
                 start += array.size
-        return float((values(weights, inputs)[-1].argmax(axis=1) == labels).mean())
-
-
-def values(weights: list[np.ndarray], inputs: np.ndarray) -> list[np.ndarray]:
-    """Inputs of each dense layer, and the logits."""
-    found = [inputs]
-    for place in range(0, len(weights), 2):
-        after = found[-1] @ weights[place] + weights[place + 1]
-        found.append(np.maximum(after, 0) if place + 2 < len(weights) else after)
-    return found
-
-
-def clipped_sum(weights: list[np.ndarray], inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Sum of the examples' gradients, each no longer than 1, as one vector."""
-    seen = values(weights, inputs)
-    chances = np.exp(seen[-1] - seen[-1].max(axis=1, keepdims=True))
-    back = chances / chances.sum(axis=1, keepdims=True)
-    back[np.arange(len(labels)), labels] -= 1
-    pairs = []
-    for place in reversed(range(0, len(weights), 2)):
-        before = seen[place // 2]
-        pairs.append((before, back))
-        back = (back @ weights[place].T) * (before > 0)
-    # a dense layer's gradient is an outer product, whose norm is the product of both norms; 1 is for the bias
-    squares = sum(((before**2).sum(axis=1) + 1) * (error**2).sum(axis=1) for before, error in pairs)
-    scale = 1 / np.maximum(1, np.sqrt(squares))[:, None]
-    parts = [part for before, error in reversed(pairs) for part in (before.T @ (error * scale), (error * scale).sum(0))]
-    return np.concatenate([part.ravel() for part in parts])
-
-
-def best_rate(trial: Trial, noise: float, first: float) -> float:
-    """Of powers of two the one after which accuracy is best, going up and down from `first`."""
-    accuracy = functools.cache(lambda rate: trial.accuracy(rate, noise))
-    best = first
-    with np.errstate(all="ignore"):  # too high a rate
-        for factor in (0.5, 2.0):
-            while accuracy(best * factor) > accuracy(best):
-                best *= factor
-    return best
+        return weights
 
 
 def choose_rates(results: dict[str, Any]) -> None:
@@ -258,11 +227,29 @@ def choose_rates(results: dict[str, Any]) -> None:
                 found = results["plans"].setdefault(f"{name} {mechanism} {epsilon:g}", {})
                 if not found:
                     trial = Trial(task=task, data=data, regime=regime_of(task, mechanism, epsilon=epsilon))
-                    facts = trial.facts()
-                    found |= {**facts, "rate": best_rate(trial, facts["noise"], rate), "examples": len(data.train)}
+                    found |= trial.facts()
+                    best = best_rate(functools.partial(trial.accuracy, noise=found["noise"]), rate)
+                    found |= {"rate": best, "examples": len(data.train)}
                     write(results)
                     print(name, mechanism, epsilon, found, flush=True)
                 rate = found["rate"]  # about that of the next epsilon
+
+
+def look_held_out(results: dict[str, Any]) -> None:
+    """See what other rates would have given on held-out rows, where the choice mattered most."""
+    task, name, epsilon = TASKS[_LOOKED_AT[0]], *_LOOKED_AT
+    data = load_dataset(scenario_of(task).data)
+    found: dict[str, list[dict[str, float]]] = {}
+    for mechanism in ("amplified", "amplified banded"):
+        trial = Trial(task=task, data=data, regime=regime_of(task, mechanism, epsilon=epsilon))
+        plan = results["plans"][f"{name} {mechanism} {epsilon:g}"]
+        for rate in (plan["rate"] / 2, plan["rate"]):
+            trained = [trial.trained(rate, plan["noise"], seed=seed) for seed in _LOOKING]
+            rows = {"train": data.train, "test": data.test}
+            means = {which: float(np.mean([accuracy_on(one, w) for w in trained])) for which, one in rows.items()}
+            found.setdefault(mechanism, []).append({"rate": rate, **means})
+    results["held_out"] = found
+    write(results)
 
 
 def train(results: dict[str, Any], *, name: str, epsilon: float, seeds: range) -> None:
@@ -347,6 +334,11 @@ def page(results: dict[str, Any]) -> str:
             for one in found
         ]
         lines.append(_row(f"{name}, {epsilon:g}", *row))
+    if "held_out" in results:
+        name, epsilon = _LOOKED_AT
+        chosen = {mechanism: plans[f"{name} {mechanism} {epsilon:g}"]["rate"] for mechanism in results["held_out"]}
+        looked = f"On {name} at {epsilon:g}, plain numpy with {len(_LOOKING)} other seeds"
+        lines += held_out_lines(results["held_out"], chosen, where=looked)
     lines += ["", f"{len(results['runs'])} trainings, {results['processor_seconds']} seconds of processor; "
               f"{results['date']}, {results['machine']}."]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -383,7 +375,7 @@ def write(results: dict[str, Any]) -> None:
 def main() -> None:
     """Choose rates, train, or write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("rates", "runs", "page"))
+    parser.add_argument("what", choices=("rates", "runs", "held-out", "page"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--together", type=int, default=2, help="seeds of one run")
     parser.add_argument("--most", type=float, default=math.inf, help="begin nothing after so many processor seconds")
@@ -393,6 +385,8 @@ def main() -> None:
         results = json.loads(RESULTS.read_text())
     if asked.what == "rates":
         choose_rates(results)
+    elif asked.what == "held-out":
+        look_held_out(results)
     elif asked.what == "runs":
         for first, name, epsilon in itertools.product(range(0, asked.seeds, asked.together), TASKS, EPSILONS):
             if processor_seconds() < asked.most:

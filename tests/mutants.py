@@ -277,7 +277,7 @@ MUTANTS = (
             "steps=mechanism.steps, sep",
             "steps=mechanism.total_steps, sep",
         ),
-        ("batches out of turn", "worker/private.py", "and not as_planned(", "and False and as_planned("),
+        ("batches out of turn", "worker/private.py", "and not self._comes_as_planned(plan)", "and not plan"),
         ("less charged than is used", "worker/private.py", "strategy.participation > ", "strategy.participation < -"),
     ),
     *_mutants(
@@ -316,6 +316,15 @@ MUTANTS = (
         ("shared steps are not joined", _EVENTS, "totals[precision**-0.5] +=", "totals[precision**-1.0] +="),
     ),
     *_mutants(
+        "data/test_plans.py",
+        ("more groups than are charged pass", "data/batches.py", "and abs(found - mean) <= 8", "and found >= -8"),
+    ),
+    *_mutants(
+        "plan/test_charged.py",
+        ("an edited participation passes", "plan/charged.py", "if entry.participation != fewest or", "if"),
+        ("shuffled batches may be charged for nothing", "plan/charged.py", '== "shuffle" or dealt', '== "" or dealt'),
+    ),
+    *_mutants(
         "privacy/test_amplified_band.py",
         (
             "a visit to a group not charged",
@@ -332,8 +341,14 @@ MUTANTS = (
         (
             "several examples amplified under a band",
             "privacy/groups.py",
-            'if any(charge.noise != "independent" for charge in charges):',
+            "if size > 1 and any(charge.groups > 1 for charge in charges):",
             "if not charges:",
+        ),
+        (
+            "one example not amplified under a band",
+            "privacy/groups.py",
+            "if size > 1 and any(charge.groups > 1",
+            "if any(charge.groups > 0",
         ),
         ("mixed groups pass", "data/batches.py", "return once and bool((of_example", "return once or bool((of_example"),
         ("bands only grow", "plan/cycles.py", "if error >= least:", "if error < 0:"),

@@ -11,6 +11,7 @@ import pytest
 from tests.privacy.test_tails import made
 from trustml.attacks.membership import verdict_of_curves
 from trustml.attacks.roc import roc_of_scores
+from trustml.auditing.checks_accounting import check_accounting
 from trustml.auditing.claim import Claim
 from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.auditing.remembered import remembered_findings
@@ -56,6 +57,14 @@ def test_what_a_claim_rests_on_and_is_not_met_is_named():
     shown = msgspec.structs.replace(statement(low=2.9, high=2.95), assumptions=(unmet,))
     found = accounting_finding(shown, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
     assert found.severity == "risk" and found.title.endswith("is not met: explanations show no training rows.")
+
+
+def test_the_steps_of_cyclic_batches_whose_ledger_is_gone_are_not_said_to_be_none():
+    told = msgspec.structs.replace(statement(low=None, high=3.0), drawn="cyclic poisson")
+    claim = claim_of(told, None, [])
+    assert claim.steps is None
+    (found,) = check_accounting(claim)
+    assert found.severity == "not checked" and "steps" in found.title + found.would_change
 
 
 @pytest.mark.parametrize("secret", [True, False])

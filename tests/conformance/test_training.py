@@ -78,6 +78,29 @@ def shuffled():
     return list(shuffled_batches(np.arange(EXAMPLES), epochs=6, batch_size=50, generator=generator))
 
 
+def always_the_first(*, groups=1) -> list[np.ndarray]:
+    """Batches of Poisson sizes, of which only the first examples are ever in one."""
+    generator = np.random.default_rng(2)
+    members = [np.arange(group, EXAMPLES, groups) for group in range(groups)]
+    there = [members[step % groups] for step in range(STEPS)]
+    return [one[: generator.binomial(len(one), groups * RATE)] for one in there]
+
+
+def shuffled_at_poisson_sizes(*, groups=1) -> list[np.ndarray]:
+    """Batches of Poisson sizes, each group's from one random order of it after another."""
+    generator, found = np.random.default_rng(3), []
+    queues = [np.zeros(0, np.int64) for _ in range(groups)]
+    for step in range(STEPS):
+        group = step % groups
+        own = np.arange(group, EXAMPLES, groups)
+        size = generator.binomial(len(own), groups * RATE)
+        while len(queues[group]) < size:
+            queues[group] = np.concatenate([queues[group], generator.permutation(own)])
+        found.append(np.unique(queues[group][:size]))
+        queues[group] = queues[group][size:]
+    return found
+
+
 BROKEN = {
     "sampling seed published": (lambda r: change(r, published_seed=3), "is published but amplification claimed"),
     "a re-executed step not charged": (
@@ -92,6 +115,11 @@ BROKEN = {
         lambda r: change(r, batches=shuffled()),
         "Poisson accounting over a shuffled loader",
     ),
+    "shuffled, and cut to sizes that vary": (
+        lambda r: change(r, batches=shuffled_at_poisson_sizes()),
+        "Poisson accounting over a shuffled loader",
+    ),
+    "the same examples always": (lambda r: change(r, batches=always_the_first()), "the same examples again and again"),
     "wrong sample rate": (lambda r: change(r, batches=poisson(rate=0.13)), "wrong sample rate"),
     "noise reused between steps": (
         lambda r: change(r, steps=[*r.steps[:-1], msgspec_free(r.steps[-1], noise=r.steps[-2].noise)]),
@@ -151,6 +179,18 @@ AMPLIFIED = {
     "groups mixed": (lambda: amplified(batches=groups_mixed_in_each_cycle()), "groups were mixed"),
     "plain Poisson batches": (lambda: amplified(batches=poisson()), "groups were mixed"),
     "fewer groups than bands": (lambda: amplified(batches=cyclic(groups=2, rate=2 * RATE)), "groups were mixed"),
+    "twice the groups at twice the rate": (
+        lambda: amplified(batches=cyclic(groups=2 * GROUPS, rate=2 * GROUPS * RATE)),
+        "groups are shuffled, or more than 4",
+    ),
+    "groups shuffled": (
+        lambda: amplified(batches=shuffled_at_poisson_sizes(groups=GROUPS)),
+        "groups are shuffled, or more than 4",
+    ),
+    "the same of each group always": (
+        lambda: amplified(batches=always_the_first(groups=GROUPS)),
+        "of which the same examples come again and again",
+    ),
     "a rate of all": (lambda: amplified(batches=cyclic(rate=RATE)), "wrong sample rate"),
     "groups dealt out": (
         lambda: amplified(
@@ -173,6 +213,15 @@ AMPLIFIED = {
 def test_an_honest_training_on_cyclic_batches_passes():
     assert comes_in_cycles(make_plan(cyclic()), separation=GROUPS)
     assert [finding.diagnosis for finding in check_training(amplified()) if not finding.passed] == []
+
+
+def test_honest_batches_are_hardly_ever_called_broken():
+    for seed in range(25):
+        batches = cyclic(seed)
+        found = check_training(amplified(batches=batches, steps=executed(batches)))
+        drawn = poisson(seed)
+        found += check_training(TrainingRecord(steps=executed(drawn), charges=[charge()], batches=drawn))
+        assert [one.diagnosis for one in found if not one.passed] == []
 
 
 @pytest.mark.parametrize("name", AMPLIFIED)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy.stats import binom
 
 from trustml.data.batches import (
+    BatchPlan,
     batches_in_turn,
     comes_in_cycles,
     comes_in_turn,
     cyclic_poisson_batches,
+    drawn_in_cycles,
+    expected_repeats,
     fixed_batches,
     make_plan,
     participation,
     poisson_batches,
+    repeats,
     shuffled_batches,
 )
 from trustml.data.dataset import split_indices
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.launch.drawn_batches import draw_plan
+from trustml.plan.mechanism import next_attempt, plan_mechanism
+from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.regimes import DPSGD
 
 
@@ -118,6 +127,44 @@ def test_what_comes_sooner_or_twice_does_not_come_in_cycles():
     assert not comes_in_cycles(make_plan([np.array([0]), np.array([1]), np.array([1, 0])]), separation=2)
     assert not comes_in_cycles(make_plan([np.array([0, 0])]), separation=1)
     assert comes_in_cycles(make_plan([]), separation=3)
+
+
+@pytest.mark.parametrize(("groups", "steps", "rate"), [(1, 20, 0.1), (4, 22, 0.4), (3, 30, 1.0), (7, 5, 0.5)])
+def test_examples_come_again_in_the_next_cycle_as_often_as_is_expected(groups, steps, rate):
+    numbers = {"groups": groups, "steps": steps, "rate": rate}
+    mean, spread = expected_repeats(examples=60, **numbers)
+    generator = np.random.default_rng(groups)
+    plans = [
+        cyclic_poisson_batches(60, groups=groups, steps=steps, sample_rate=rate, generator=generator)
+        for _ in range(400)
+    ]
+    found = [repeats(plan, separation=groups) for plan in plans]
+    assert abs(np.mean(found) - mean) <= 5 * spread / 20 + 1e-9
+    assert np.std(found) == pytest.approx(spread, rel=0.2, abs=1e-6)
+    assert all(drawn_in_cycles(plan, separation=groups, examples=60, rate=rate) for plan in plans)
+
+
+def test_batches_of_more_groups_than_are_charged_are_not_those_that_are():
+    """Sizes are the same, and every example comes in cycles of four, too; epsilon is that of half the visits at 0.4."""
+    drawn = {"steps": 80, "generator": np.random.default_rng(1)}
+    right = cyclic_poisson_batches(1000, groups=4, sample_rate=0.2, **drawn)
+    wrong = cyclic_poisson_batches(1000, groups=8, sample_rate=0.4, **drawn)
+    assert drawn_in_cycles(right, separation=4, examples=1000, rate=0.2)
+    assert comes_in_cycles(wrong, separation=4)
+    assert not drawn_in_cycles(wrong, separation=4, examples=1000, rate=0.2)
+
+
+def test_a_resume_draws_from_the_groups_that_are_charged():
+    regime = DPSGD(
+        noise_multiplier=1.0, epochs=4, batch_size=50, sampling="cyclic poisson", mechanism=BandedMatrix(bands=8)
+    )
+    arrays = draw_plan(regime, seed=0, examples=2000, attempt=2, done=10, groups=4)
+    plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+    assert drawn_in_cycles(plan, separation=4, examples=2000, rate=0.1)
+    mechanism = plan_mechanism(regime, field="f", examples=2000, plan=plan)
+    charged = replace(mechanism, separation=4, sample_rate=0.1)
+    again = next_attempt(charged, [], regime, plan=plan, start_step=10, allow_overrun=True)
+    assert again.largest_participation == -(-len(plan) // 4)
 
 
 def test_poisson_batches_may_be_empty():

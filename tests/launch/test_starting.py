@@ -42,7 +42,7 @@ from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
 from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
-from trustml.scenario.federated import LocalDPFedAvg, SiloDPFedAvg
+from trustml.scenario.federated import BandedMatrix, LocalDPFedAvg, SiloDPFedAvg
 from trustml.scenario.partition import IID
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Csv, Images, Npz
@@ -85,9 +85,13 @@ def trained(run):
     artifacts = {"weights.safetensors": sha256(folder / "weights.safetensors")}
     if job.mechanism is not None:
         plan = sha256(run.file(job.plan))
-        for first in range(0, job.mechanism.steps, 2):
-            end = min(first + 2, job.mechanism.steps)
-            entry = make_charge(job.mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, drawn=DRAWN)
+        alone = job.mechanism.noise == "independent"
+        each, block = (2, None) if alone else (job.mechanism.steps, job.mechanism.largest_participation)
+        for first in range(0, job.mechanism.steps, each):
+            end = min(first + each, job.mechanism.steps)
+            entry = make_charge(
+                job.mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=block, drawn=DRAWN
+            )
             charge(folder / "ledger.jsonl", entry)
     done = msgspec.structs.replace(record, status="ok", artifacts=artifacts, attempt=1)
     run.write_manifest(msgspec.structs.replace(manifest, jobs=(done,)))
@@ -258,6 +262,24 @@ def test_batches_that_the_charges_tell_of_are_counted_over_both_trainings(tmp_pa
     assert found["epsilon_if_poisson"].value == pytest.approx(supposed)
     assert statement.curve.unamplified[-1] == pytest.approx(unamplified)
     assert statement.curve.poisson[-1] == pytest.approx(supposed)
+
+
+@pytest.mark.parametrize("regime", [PRIVATE, msgspec.structs.replace(PRIVATE, sampling="shuffle")])
+def test_a_start_on_cyclic_batches_is_amplified_and_told_as_it_was_charged(tmp_path, regime):
+    cyclic = msgspec.structs.replace(
+        PRIVATE, sampling="cyclic poisson", mechanism=BandedMatrix(bands=2), batch_size=10, epochs=4, trainable=()
+    )
+    _, run, ledgers = second(tmp_path, cyclic, shared=True, regime=regime)
+    (start,) = ledgers[0]
+    statement, _, _ = stated(run)
+    found = beside(statement)
+    supposed = epsilon_if_poisson(ledgers, delta=PRIVATE.delta).value
+    poisson = [msgspec.structs.replace(one, sampling="poisson", secret_sampling=True) for one in ledgers[1]]
+    assert supposed == pytest.approx(epsilon_of_releases([[start], poisson], delta=PRIVATE.delta).value)
+    assert supposed < found["epsilon_unamplified"].value
+    assert statement.curve.poisson[-1] == pytest.approx(supposed)
+    if regime.sampling == "shuffle":
+        assert f"over the {start.participation + 2} batches" in found["epsilon_unamplified"].note
 
 
 def test_where_no_epsilon_holds_no_upper_bound_stands_beside_it(tmp_path):

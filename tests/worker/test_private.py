@@ -10,7 +10,7 @@ import pytest
 
 from trustml.backends.contract import Clipped
 from trustml.backends.settings import EngineChoice
-from trustml.data.batches import make_plan
+from trustml.data.batches import cyclic_poisson_batches, make_plan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
@@ -149,14 +149,16 @@ CYCLIC = DPSGD(noise_multiplier=1.5, steps=STEPS, sampling="cyclic poisson", mec
 
 
 def test_amplified_bands_take_batches_of_the_groups_in_turn_and_no_others(tmp_path):
-    some = make_plan([np.arange(step % 2, ROWS, 2)[step::3] for step in range(STEPS)])
-    numbers = {**CORRELATED, "sampling": "cyclic poisson"}
+    some = cyclic_poisson_batches(ROWS, groups=2, steps=STEPS, sample_rate=0.9, generator=np.random.default_rng(0))
+    numbers = {**CORRELATED, "sampling": "cyclic poisson", "sample_rate": 0.9}
     trainer, (charge,) = train(tmp_path / "good", CYCLIC, plan=some, **numbers)
     assert (charge.sampling, charge.steps, charge.participation) == ("cyclic poisson", STEPS, 3)
     assert trainer.settings.noise == noise_strategy(BandedMatrix(bands=2), steps=STEPS, separation=2)
     mixed = make_plan([some[0], some[0], some[1], some[2], some[3]])
-    with pytest.raises(PrivacyError, match="do not come in turn"):
-        train(tmp_path / "mixed", CYCLIC, plan=mixed, **numbers)
+    more = make_plan([np.arange(step, ROWS, STEPS) for step in range(STEPS)])  # as of a group for every step
+    for name, plan in (("mixed", mixed), ("more", more)):
+        with pytest.raises(PrivacyError, match="do not come in turn"):
+            train(tmp_path / name, CYCLIC, plan=plan, **numbers)
     with pytest.raises(PrivacyError, match="larger than those of rate"):
         train(tmp_path / "many", CYCLIC, plan=IN_TURN, **{**numbers, "sample_rate": 0.2})
     assert read_ledger(tmp_path / "mixed" / "jobs" / "train" / "ledger.jsonl") == []

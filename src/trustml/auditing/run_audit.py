@@ -153,7 +153,9 @@ def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequenc
         noise_multiplier=statement.noise_multiplier,
         sample_rate=statement.sample_rate,
         # to one example, cyclic batches are those of its group alone, at the rate that is charged
-        steps=sum(c.participation for c in charges) if statement.drawn == "cyclic poisson" else statement.steps,
+        steps=(sum(c.participation for c in charges) or None)
+        if statement.drawn == "cyclic poisson"
+        else statement.steps,
         sampling=_claimed_sampling(charges),
         accountant=statement.accountant,
     )

@@ -14,7 +14,7 @@ from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import shown_in
 from trustml.measures.row import Row
-from trustml.privacy.statement import PrivacyStatement, at_least, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most, groups_line
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES, MEASURES
 
@@ -319,6 +319,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
             n=statement.steps,
             note=f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: "
             f"{statement.neighboring_relation}; sampling: {statement.sampling}; accountant: {statement.accountant}"
+            + ("" if statement.cyclic is None else f"; groups: {groups_line(statement.cyclic)}")
             + (f"; composed with {statement.composed_with}, the lower bound is without it" * composed),
         )
     ]

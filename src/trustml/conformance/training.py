@@ -11,7 +11,7 @@ import numpy as np
 
 from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import chi_square_errors
-from trustml.data.batches import comes_in_cycles, make_plan
+from trustml.data.batches import comes_in_cycles, expected_repeats, make_plan, repeats
 from trustml.data.dataset import Ints
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 
@@ -146,6 +146,7 @@ def _poisson(record: TrainingRecord) -> list[CheckResult]:
     drift = abs(float(sizes.mean()) - mean) / math.sqrt(variance / len(sizes))
     # The sample variance of m near-normal sizes errs by variance * sqrt(2 / (m - 1)).
     spread = (1 - float(sizes.var(ddof=1)) / variance) / math.sqrt(2 / (len(sizes) - 1))
+    again = _pair_errors(record, rate), _repeat_errors(record, groups=1, rate=rate)
     return [
         bounded(
             "batches have the charged sample rate",
@@ -155,9 +156,11 @@ def _poisson(record: TrainingRecord) -> list[CheckResult]:
         ),
         bounded(
             "batch sizes vary as Poisson batches do",
-            max(spread, _rarely_repeated(record, rate)),
+            max(spread, -min(again), max(again)),
             DEVIATIONS,
-            diagnosis="Poisson accounting over a shuffled loader: sizes do not vary, examples come once an epoch",
+            diagnosis="Poisson accounting over batches of the same examples again and again"
+            if max(again) > max(spread, -min(again))
+            else "Poisson accounting over a shuffled loader: sizes do not vary, examples come once an epoch",
         ),
     ]
 
@@ -174,6 +177,7 @@ def _cyclic(record: TrainingRecord) -> list[CheckResult]:
         own = sizes[first::groups]
         spread += float(((own - own.mean()) ** 2).sum()) / max(float(own.mean()) * (1 - rate), 1e-9)
     mixed = not comes_in_cycles(make_plan(record.batches), separation=groups)
+    again = _repeat_errors(record, groups=groups, rate=rate)
     short = max(0, -(-steps // groups) - charge.participation)
     return [
         bounded(
@@ -200,16 +204,33 @@ def _cyclic(record: TrainingRecord) -> list[CheckResult]:
             DEVIATIONS,
             diagnosis="Poisson accounting over groups that are dealt out: sizes do not vary",
         ),
+        bounded(
+            "examples of a group come again as Poisson batches have it",
+            abs(again),
+            DEVIATIONS,
+            diagnosis="Poisson accounting over groups of which the same examples come again and again"
+            if again > 0
+            else f"examples come too seldom in their group's next batch: groups are shuffled, or more than {groups}",
+        ),
     ]
 
 
-def _rarely_repeated(record: TrainingRecord, rate: float) -> float:
-    """Count standard errors by which examples repeat too seldom within what would be an epoch."""
-    epoch = max(1, round(1 / rate))
-    first = list(record.batches[:epoch])
+def _repeat_errors(record: TrainingRecord, *, groups: int, rate: float) -> float:
+    """Count standard errors by which examples come more often than by chance in the next batch of their group."""
+    found = repeats(make_plan(record.batches), separation=groups)
+    mean, spread = expected_repeats(
+        examples=record.charges[0].examples, steps=len(record.batches), groups=groups, rate=rate
+    )
+    return (found - mean) / max(spread, 1.0)
+
+
+def _pair_errors(record: TrainingRecord, rate: float) -> float:
+    """Count standard errors by which examples come more often than by chance within what would be an epoch."""
+    first = list(record.batches[: max(1, round(1 / rate))])
     members = np.concatenate(first) if first else np.zeros(0)
-    pairs = len(first) * (len(first) - 1) / 2
-    expected = record.charges[0].examples * pairs * rate**2
     counts = np.bincount(members.astype(np.int64)) if len(members) else np.zeros(1)
     found = float((counts * (counts - 1) / 2).sum())
-    return (expected - found) / math.sqrt(max(expected, 1e-9))
+    # Of a binomial number c of batches: E[c (c - 1) ... (c - k + 1)] is steps (steps - 1) ... times rate**k.
+    two, three, four = (math.perm(len(first), k) * rate**k for k in (2, 3, 4))
+    examples, variance = record.charges[0].examples, (four + 4 * three + 2 * two) / 4 - (two / 2) ** 2
+    return (found - examples * two / 2) / max(math.sqrt(max(0.0, examples * variance)), 1.0)

@@ -6,6 +6,7 @@ A plan is two flat arrays, so it can travel as ``npz`` and be checked by eye: ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,36 @@ def comes_in_cycles(plan: BatchPlan, *, separation: int) -> bool:
     of_example[plan.indices] = steps % separation
     once = len(np.unique(plan.indices * len(plan) + steps)) == len(steps)
     return once and bool((of_example[plan.indices] == steps % separation).all())
+
+
+def drawn_in_cycles(plan: BatchPlan, *, separation: int, examples: int, rate: float) -> bool:
+    """Whether batches may be those of :func:`cyclic_poisson_batches`, which are refused hardly ever.
+
+    Of twice as many groups at twice the rate, batches are of the same sizes and come in the same cycles, but no example
+    comes again in the next one.
+    """
+    found = repeats(plan, separation=separation)
+    mean, spread = expected_repeats(examples=examples, steps=len(plan), groups=separation, rate=rate)
+    return comes_in_cycles(plan, separation=separation) and abs(found - mean) <= 8 * spread + 32
+
+
+def repeats(plan: BatchPlan, *, separation: int) -> int:
+    """Count the examples of a batch that are in the one of `separation` steps later, too, over all batches."""
+    steps = np.repeat(np.arange(len(plan)), np.diff(plan.offsets))
+    places = plan.indices * len(plan) + steps
+    earlier = places[steps < len(plan) - separation]
+    return int(np.isin(earlier + separation, places).sum())
+
+
+def expected_repeats(*, examples: int, steps: int, groups: int, rate: float) -> tuple[float, float]:
+    """Mean and standard deviation of :func:`repeats` for :func:`cyclic_poisson_batches`, each example on its own."""
+    mean = square = 0.0
+    for first in range(groups):  # an example of the group is drawn by one coin a visit, and counts runs of two
+        pairs = max(0, len(range(first, steps, groups)) - 1)
+        own = pairs * rate**2
+        spread = pairs * (rate**2 - rate**4) + 2 * max(0, pairs - 1) * (rate**3 - rate**4)
+        mean, square = mean + own / groups, square + (spread + own**2) / groups
+    return examples * mean, math.sqrt(max(0.0, examples * (square - mean**2)))
 
 
 def first_batches(plan: BatchPlan, steps: int) -> BatchPlan:

@@ -20,6 +20,7 @@ from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number
 from trustml.frameworks.table import is_known
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases
+from trustml.plan.charged import participation_problem
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob
 from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_participation
 from trustml.privacy.accounting import epsilon_released
@@ -144,6 +145,7 @@ def _problems(evidence: Evidence, record: JobRecord, job: TrainJob, path: Path, 
         return ["job.json states no mechanism that it could be charged for"]
     problems = order_problems(charges, expected=job.mechanism if ended else None)
     problems += _mechanism_problems(charges, job, job.mechanism, evidence.manifest.data.fingerprint)
+    problems += filter(None, [participation_problem(job, job.mechanism, charges)])
     if not path.read_bytes().endswith(b"\n") and ended:
         problems.append(f"line {len(charges) + 1} is cut off")
     return problems

@@ -247,6 +247,8 @@ def _facts(statement: PrivacyStatement) -> dict[str, object]:
     found |= {
         f"{other.name}: {other.group}" if other.group else other.name: other.value for other in statement.comparisons
     }
+    if statement.cyclic is not None:
+        found |= {f"groups.{name}": getattr(statement.cyclic, name) for name in statement.cyclic.__struct_fields__}
     found |= {f"assumption: {one.name}": one.status for one in statement.assumptions}
     if statement.curve is not None:
         found |= {f"curve.{name}": getattr(statement.curve, name) for name in statement.curve.__struct_fields__}

@@ -25,12 +25,20 @@ from trustml.scenario.regimes import DPSGD, Plain, Regime
 
 
 def draw_plan(
-    regime: Regime, *, seed: int, examples: int, clients: Clients | None = None, attempt: int = 1, done: int = 0
+    regime: Regime,
+    *,
+    seed: int,
+    examples: int,
+    clients: Clients | None = None,
+    attempt: int = 1,
+    done: int = 0,
+    groups: int | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Draw the batches of one regime and seed, of `examples` or so many users; secret ones from the system's entropy.
 
     Batches of a private regime are never those of an earlier attempt, whether they are secret or not.
-    `done` steps of it are in a checkpoint and need none.
+    `done` steps of it are in a checkpoint and need none. Cyclic ones of a later attempt are drawn from as many `groups`
+    as are charged; from those that fit the regime where that is not said.
     """
     match regime:
         case Plain():
@@ -45,7 +53,8 @@ def draw_plan(
             fixed = regime.sampling_seed
             public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.BATCHES)
             generator = secret_generator() if fixed is None else public
-            plan = _private_plan(regime, examples, generator=generator, done=done)
+            groups = groups_of(regime, examples) if groups is None else groups
+            plan = _private_plan(regime, examples, groups=groups, generator=generator, done=done)
             found = {"indices": plan.indices, "offsets": plan.offsets}
             if regime.augmentation is not None or regime.unit == "user":
                 found["augmentation"] = generator.integers(2**32, size=4)
@@ -57,7 +66,7 @@ def draw_plan(
             return {**rounds.arrays(), "salt": salt(regime, seed=seed, attempt=attempt)}
 
 
-def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generator, done: int) -> BatchPlan:
+def _private_plan(regime: DPSGD, examples: int, *, groups: int, generator: np.random.Generator, done: int) -> BatchPlan:
     if regime.engine != "core":
         return make_plan([])  # the library draws its own
     steps = regime.total_steps(examples) - done
@@ -66,7 +75,6 @@ def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generato
             rate = regime.batch_size / examples
             return poisson_batches(examples, steps=steps, sample_rate=rate, generator=generator)
         case "cyclic poisson":
-            groups = groups_of(regime, examples)
             rate = groups * regime.batch_size / examples
             return cyclic_poisson_batches(examples, groups=groups, steps=steps, sample_rate=rate, generator=generator)
         case "fixed":

@@ -183,7 +183,14 @@ def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
         done = checkpoint_step(run.file(checkpoint_file(job)))
         if job.regime.unit == "user":
             _owners(run, job)
-        arrays = draw_plan(job.regime, seed=job.seed, examples=job.mechanism.examples, attempt=attempt, done=done)
+        arrays = draw_plan(
+            job.regime,
+            seed=job.seed,
+            examples=job.mechanism.examples,
+            attempt=attempt,
+            done=done,
+            groups=job.mechanism.separation,
+        )
         plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
         mechanism = next_attempt(
             job.mechanism, spent, job.regime, plan=plan, start_step=done, allow_overrun=allow_overrun

@@ -26,6 +26,7 @@ from trustml.measures.wording import (
     trust_text,
 )
 from trustml.models.shapes import weight_shapes
+from trustml.plan.cycles import stated_groups
 from trustml.plan.job import TrainJob, trainable_of
 from trustml.privacy.accounting import (
     Epsilon,
@@ -164,6 +165,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
         trained=_trained(evidence, job),
+        cyclic=stated_groups(regime, charges),
         curve=None if correlated or charged.void else _curve(charged, most=most),
         composed_with=composed_with(evidence.manifest, regime),
         contribution=contribution_of(regime),
@@ -264,9 +266,9 @@ def _unamplified(charged: Charged, *, most: int | None, drawn: Drawn, secret: bo
 
 def _told_participation(charges: Sequence[Charge]) -> int | None:
     """Most batches that an example was in by the charges themselves; None where they do not tell."""
-    for charge in charges:
-        untold = charge.secret_sampling and charge.sampling not in UNAMPLIFIED
-        if untold or charge.noise != "independent":
+    for charge in charges:  # nodes of a tree add up to a squared sensitivity, which is no number of batches
+        told = not charge.secret_sampling or charge.sampling in (*UNAMPLIFIED, "cyclic poisson")
+        if not told or charge.noise == "tree aggregation":
             return None
     return sum(participation_of(plan) for plan in by_plan([charges]))
 

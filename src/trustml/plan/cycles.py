@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from trustml.errors import ScenarioError
 from trustml.privacy.calibration import calibrated_noise, calibrated_noise_unamplified
+from trustml.privacy.ledger import Charge
 from trustml.privacy.noise_strategy import MOST_BANDS, banded_error
+from trustml.privacy.statement import CyclicGroups
 from trustml.privacy.tails import spared
 from trustml.scenario.federated import BandedMatrix
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import DPSGD, PrivateRegime
 
 
 def groups_of(regime: DPSGD, examples: int) -> int:
@@ -69,3 +72,11 @@ def noise_of_groups(regime: DPSGD, examples: int, *, groups: int) -> float:
     if regime.sampling_seed is not None:
         return calibrated_noise_unamplified(**target, participation=visits)
     return calibrated_noise(**target, sample_rate=groups * regime.batch_size / examples, steps=visits)
+
+
+def stated_groups(regime: PrivateRegime, charges: Sequence[Charge]) -> CyclicGroups | None:
+    """Give what a statement says of the groups that were charged; None where batches are drawn in another way."""
+    if charges[0].sampling != "cyclic poisson" or not isinstance(regime, DPSGD):
+        return None
+    asked = regime.mechanism.bands if isinstance(regime.mechanism, BandedMatrix) else None
+    return CyclicGroups(count=charges[0].groups, visits=sum(charge.participation for charge in charges), asked=asked)

@@ -90,7 +90,8 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     secret = regime.sampling_seed is None
     an_epoch = math.ceil(examples / regime.batch_size)
     groups = groups_of(regime, examples)
-    largest = _told_participation(regime, plan, examples)
+    separation = an_epoch if regime.sampling == "in turn" else groups
+    largest = _told_participation(regime, plan, examples, separation=separation)
     noise = regime.noise_multiplier
     if noise is None:
         try:
@@ -115,7 +116,7 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         steps_per_charge=_steps_per_charge(regime, steps=steps, an_epoch=an_epoch),
         unit=regime.unit,
         noise=noise_kind(regime.mechanism),
-        separation=an_epoch if regime.sampling == "in turn" else groups,
+        separation=separation,
     )
 
 
@@ -320,7 +321,7 @@ def next_attempt(
     """
     attempt = 1 + max((entry.attempt for entry in spent), default=0)
     if regime.engine == "core":
-        largest = _told_participation(regime, plan, mechanism.examples)
+        largest = _told_participation(regime, plan, mechanism.examples, separation=mechanism.separation)
         fresh = msgspec.structs.replace(
             mechanism, attempt=attempt, start_step=start_step, steps=len(plan), largest_participation=largest
         )
@@ -344,11 +345,9 @@ def drawn_by(charges: Sequence[Charge]) -> NoiseDraw:
     return NoiseDraw(source=last.noise_source, coordinates=last.coordinates)
 
 
-def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
+def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int, *, separation: int) -> int:
     """Most batches of any one example; with correlated noise, the squared sensitivity of all that is released."""
     if not isinstance(regime.mechanism, IndependentNoise):
-        in_turn = regime.sampling == "in turn"
-        separation = math.ceil(examples / regime.batch_size) if in_turn else groups_of(regime, examples)
         return noise_strategy(regime.mechanism, steps=len(plan), separation=separation).participation
     secret = regime.sampling_seed is None and regime.sampling not in UNAMPLIFIED
     return len(plan) if secret else int(participation(plan, examples).max(initial=0))

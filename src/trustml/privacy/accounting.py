@@ -16,7 +16,7 @@ from typing import Any
 from trustml.privacy.bound_kinds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, BoundKind
 from trustml.privacy.bounds import epsilon_bounds, epsilon_upper
 from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, replaces, without_amplification
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, NeighboringRelation
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation
 from trustml.privacy.renyi import renyi_epsilon
 from trustml.privacy.tails import epsilon_with_tails, total_variation
 
@@ -167,13 +167,17 @@ def without_replacement(mechanisms: Sequence[NoiseEvent]) -> Any:
 
 
 def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
-    """What would hold if every batch had been a secret Poisson batch: for comparison, not a claim."""
+    """What would hold if every batch had been a secret Poisson batch: for comparison, not a claim.
+
+    Batches of one group after another are Poisson batches of each already.
+    """
     import msgspec
 
-    assumed = [
-        [msgspec.structs.replace(charge, sampling="poisson", secret_sampling=True) for charge in charges]
-        for charges in releases
-    ]
+    def assumed_of(charge: Charge) -> Charge:
+        sampling: Drawn = "cyclic poisson" if charge.sampling == "cyclic poisson" else "poisson"
+        return msgspec.structs.replace(charge, sampling=sampling, secret_sampling=True)
+
+    assumed = [list(map(assumed_of, charges)) for charges in releases]
     value, by = epsilon_upper(mechanisms_of(assumed), delta=delta)
     return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=_named(by), by=by)
 

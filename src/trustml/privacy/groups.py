@@ -2,9 +2,9 @@
 
 On secret Poisson batches each of k examples comes on its own, so a step is a Gaussian mechanism whose sensitivity is
 binomial: a mixture of Gaussians (Ganesh, 2024, arXiv 2401.10294), whose privacy loss distribution dp-accounting has,
-rounded against us. Without amplification the sum moves by k clipping norms at the most; this is taken of banded noise,
-too, as k examples of several groups meet columns that overlap. Batches of fixed size have neither: there k steps from
-neighbour to neighbour are added up (Vadhan, 2017, lemma 2.2).
+rounded against us. Without amplification the sum moves by k clipping norms at the most. That is taken of banded noise
+over several groups, too: k > 1 examples of several of them meet columns that overlap. Batches of fixed size have
+neither: there k steps from neighbour to neighbour are added up (Vadhan, 2017, lemma 2.2).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def epsilon_of_group(charges: Sequence[Charge], *, size: int, delta: float) -> G
     delta : float
     """
     mechanisms = mechanisms_of([charges])
-    if any(charge.noise != "independent" for charge in charges):
+    if size > 1 and any(charge.groups > 1 for charge in charges):  # of one group noise is independent
         mechanisms = [replace(mechanism, kind="gaussian") for mechanism in mechanisms]
     variation = total_variation((c.noise_source, c.steps * c.coordinates) for c in charges)
     found = [_tailed(bound, variation, delta) for bound in _bounds(mechanisms, size)]

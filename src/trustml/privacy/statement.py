@@ -142,6 +142,24 @@ class TrainedWeights(msgspec.Struct, frozen=True, kw_only=True):
     start: str = ""
 
 
+class CyclicGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """The groups that cyclic Poisson batches were drawn from in turn, one for each band of the noise.
+
+    Parameters
+    ----------
+    count : int
+    visits : int
+        Steps, over all attempts, in which one example can be drawn: so often the Gaussian at the sample rate, which is
+        that within its group, is composed.
+    asked : int, optional
+        Bands that the scenario asked for; None where it left them to be chosen.
+    """
+
+    count: int
+    visits: int
+    asked: int | None = None
+
+
 class PrivacyCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Epsilon as steps add up, under three assumptions on how batches are drawn.
 
@@ -208,6 +226,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
         Whether all of them were secret.
     largest_participation : int
         Most batches that an example is in, where they are not.
+    cyclic : CyclicGroups, optional
+        Where batches are drawn from one group after another; None in statements of earlier versions.
     trained : TrainedWeights, optional
         Which weights were trained, where not all of them; None in statements of earlier versions.
     accounted_by : BoundKind or ""
@@ -266,6 +286,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     largest_participation: int = 0
     accounted_by: Literal[""] | BoundKind = ""
     trained: TrainedWeights | None = None
+    cyclic: CyclicGroups | None = None
     composed_with: str = ""
     contribution: Literal[""] | Contribution = ""
 
@@ -298,9 +319,10 @@ def understated_line(recorded: float | None) -> str:
 def statement_line(statement: PrivacyStatement) -> str:
     """Delta, unit of privacy, neighbouring relation, sampling assumption and accountant, in one line."""
     again = f"; {statement.attempts} attempts composed" if statement.attempts > 1 else ""
+    groups = "" if statement.cyclic is None else f"; groups: {groups_line(statement.cyclic)}"
     return (
         f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: {statement.neighboring_relation}; "
-        f"sampling: {statement.sampling}; accountant: {statement.accountant}{again}"
+        f"sampling: {statement.sampling}{groups}; accountant: {statement.accountant}{again}"
     )
 
 
@@ -310,6 +332,15 @@ def trained_line(trained: TrainedWeights) -> str:
     more = f" and {len(trained.names) - _NAMED} more" if len(trained.names) > _NAMED else ""
     start = trained.start or "random weights of the seed"
     return f"{trained.count:,} of {trained.weights:,} weights ({names}{more}); the rest is that of {start}"
+
+
+def groups_line(cyclic: CyclicGroups) -> str:
+    """Say how many groups there are, how often one is drawn from, and whose number that is."""
+    visits = f"{cyclic.count} in turn, each drawn from in {cyclic.visits} steps at the most, at the sample rate"
+    if cyclic.asked is None:
+        return f"{visits}; as many bands, chosen for the least error of running sums"
+    cut = f" of the {cyclic.asked} asked for: groups must hold what is drawn, and be reached"
+    return f"{visits}; as many bands{cut if cyclic.count < cyclic.asked else ', as asked for'}"
 
 
 _NAMES: dict[Contribution, tuple[str, str, str]] = {
@@ -337,6 +368,7 @@ def statement_text(statement: PrivacyStatement) -> str:
         f"  clipping                {statement.clipping}, norm {statement.clipping_norm:g}",
         f"  sampling                {statement.sampling}",
         f"  sample rate             {statement.sample_rate:.6g} (expected {batch} {statement.expected_batch_size})",
+        *([] if statement.cyclic is None else [f"  groups                  {groups_line(statement.cyclic)}"]),
         f"  {f'{step} charged':24s}{statement.steps} in {statement.attempts} attempt(s)",
         f"  accountant              {statement.accountant}",
         *([f"  composed with           {statement.composed_with}"] if statement.composed_with else []),

@@ -245,6 +245,7 @@ RELEASED: tuple[Known, ...] = (
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
         "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
+        "#.cyclic #.cyclic.* "
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with "
         "#.contribution #.comparisons.#.group",
         "other files",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.augmentation import augmented
-from trustml.data.batches import BatchPlan, comes_in_cycles, comes_in_turn, participation
+from trustml.data.batches import BatchPlan, comes_in_turn, drawn_in_cycles, participation
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.partition import owners_fingerprint, read_owners
 from trustml.data.streams import secret_generator
@@ -95,8 +95,7 @@ class PrivateTraining:
         )
         steps = min(mechanism.steps, len(plan))
         check_draws(mechanism, np.diff(plan.offsets), examples=self._count, name=self._job.id)
-        as_planned = comes_in_cycles if mechanism.sampling == "cyclic poisson" else comes_in_turn
-        if mechanism.noise != "independent" and not as_planned(plan, separation=mechanism.separation):
+        if mechanism.noise != "independent" and not self._comes_as_planned(plan):
             raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
         each = self._regime.rows_per_user if self._regime.unit == "user" else 1  # what users hold would tell of them
@@ -119,6 +118,13 @@ class PrivateTraining:
             inside(at.root, counts_file(self._job)), encode_arrays({"not_finite_examples": broken}), private=True
         )
         return Trained(weights=self._weights(), choice=self._trainer.choice, notes=self._notes(len(plan), steps))
+
+    def _comes_as_planned(self, plan: BatchPlan) -> bool:
+        mechanism = self._mechanism
+        if mechanism.sampling != "cyclic poisson":
+            return comes_in_turn(plan, separation=mechanism.separation)
+        rate = mechanism.sample_rate
+        return drawn_in_cycles(plan, separation=mechanism.separation, examples=self._count, rate=rate)
 
     def _weights(self) -> Weights:
         """What would be released if the training ended now."""

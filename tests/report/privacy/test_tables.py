@@ -21,6 +21,11 @@ def test_charges_that_go_on_are_one_line_and_another_attempt_is_its_own():
     assert [row[-1] for row in cells] == ["a" * 16, "b" * 16]
 
 
+def test_the_rate_of_cyclic_batches_is_that_of_one_group():
+    cyclic = charge(sampling="cyclic poisson", noise="banded matrix factorisation", sample_rate=0.4)
+    assert "0.4 of one of 4 groups" in " ".join(printed(print_ledger, "job", [cyclic]).split())
+
+
 def test_findings_are_counted_by_subject_and_failures_have_their_figures():
     found = [
         CheckResult(check="clips", passed=True, subject="jax"),

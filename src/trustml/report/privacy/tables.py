@@ -27,7 +27,7 @@ def print_ledger(out: Console, job: str, charges: Sequence[Charge]) -> None:
             str(len(group)),
             f"{first.noise_multiplier:.5g}",
             f"{first.clipping_norm:g}",
-            f"{first.sample_rate:.5g}",
+            f"{first.sample_rate:.5g}" + (f" of one of {first.groups} groups" if first.groups > 1 else ""),
             f"{first.sampling}, {secret}",
             first.relation,
             first.plan[:16],
