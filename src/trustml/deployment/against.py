@@ -70,7 +70,7 @@ def hold_against(
     request = ExportRequest(
         backend=wanted.backend,
         target=target,
-        file=f"{_GIVEN}/{path.name or wanted.file}",
+        file=f"{_GIVEN}/{path.resolve().name or wanted.file}",  # of a folder that is named `..`, its own
         architecture=job.model,
         input_shape=job.input_shape,
         task=task_of(manifest),
@@ -85,7 +85,7 @@ def hold_against(
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
-        tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
+        tell(f"asking {path.resolve().name} in {wanted.runtime}, beside {model}")
         _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")
         inside, rounded = read_statement(found["statement"].tobytes()), bool(found["rounded"])
