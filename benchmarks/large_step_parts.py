@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from typing import get_args
 import msgspec
 
 from trustml.record.provenance import source_revision
-from trustml_bench.parts import Framework, Part, Profile, read_profile
+from trustml_bench.parts import Framework, MeasuredParts, Part, Profile, read_profile
 from trustml_bench.places import NoPlace, find_place
+from trustml_bench.process import PACKAGE
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "large_parts.json"
@@ -29,21 +31,27 @@ def main() -> None:
     parser.add_argument("frameworks", nargs="*", metavar="FRAMEWORK", help="by default all three")
     parser.add_argument("--turns", type=int, default=5)
     asked = parser.parse_args()
-    load = os.getloadavg()[0]
     every = get_args(Framework)
-    parts = dict(read_profile(RESULT).parts) if asked.frameworks and RESULT.is_file() else {}
+    found = dict(read_profile(RESULT).frameworks) if asked.frameworks and RESULT.is_file() else {}
     for framework in asked.frameworks or every:
-        parts[framework] = measured(framework, asked.turns)
-    profile = Profile(
-        revision=source_revision().get("commit", "unknown"),
-        machine=f"{len(os.sched_getaffinity(0))} cores",
-        load=load,
-        parts={framework: parts[framework] for framework in every if framework in parts},
-    )
+        found[framework] = measured(framework, asked.turns)
+    profile = Profile(frameworks={framework: found[framework] for framework in every if framework in found})
     RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
 
 
-def measured(framework: Framework, turns: int) -> tuple[Part, ...]:
+def measured(framework: Framework, turns: int) -> MeasuredParts:
+    """Measure one framework, and put down when, of what and on what."""
+    load = os.getloadavg()[0]
+    return MeasuredParts(
+        created=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+        revision=source_revision(also=PACKAGE),
+        machine=f"{len(os.sched_getaffinity(0))} cores",
+        load=load,
+        parts=measured_parts(framework, turns),
+    )
+
+
+def measured_parts(framework: Framework, turns: int) -> tuple[Part, ...]:
     """Parts of one framework, by an interpreter that has it, with the allocator as workers run."""
     place = find_place(framework, "tuned")
     if isinstance(place, NoPlace):

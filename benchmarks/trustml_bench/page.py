@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trustml_bench.judge import Judged, judge_all
 from trustml_bench.parts import Profile, profile_section
-from trustml_bench.results import Result, Timing
+from trustml_bench.results import Result, Timing, commit_text
 from trustml_bench.selection import DEFAULT, FULL, LARGE
 from trustml_bench.tables import (
     bound_text,
@@ -98,13 +98,10 @@ def _about(result: Result) -> str:
         f"{environment}: " + ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
         for environment, packages in sorted(result.versions.items())
     )
-    commit = result.revision.get("commit", "unknown")[:12]
-    changed = int(result.revision.get("changed_files", "0"))
-    dirty = f" with {changed} changed files" if changed else ""
     state = "" if result.complete else " **It is not complete: it was interrupted.**"
     return (
-        f"Measured {result.created} in {result.seconds / 60:.0f} minutes by `{result.command}`, at commit {commit}"
-        f"{dirty}.{state}\n\nOn: {machine_text(result)}.\n\nVersions: {versions}.\n"
+        f"Measured {result.created} in {result.seconds / 60:.0f} minutes by `{result.command}`, at commit "
+        f"{commit_text(result.revision)}.{state}\n\nOn: {machine_text(result)}.\n\nVersions: {versions}.\n"
     )
 
 

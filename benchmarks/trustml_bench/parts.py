@@ -9,8 +9,11 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from trustml.errors import RecordError
+from trustml.record.files import UNREADABLE
 from trustml_bench.bars import JAX, TENSORFLOW, TORCH
 from trustml_bench.judge import Judged
+from trustml_bench.results import commit_text
 from trustml_bench.workloads import ALIKE
 
 Unit: TypeAlias = Literal["ms", "MiB"]
@@ -50,18 +53,47 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return float(np.median(self.values))
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts by framework, and what they were measured on."""
+class MeasuredParts(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts of one framework, and what they were measured on.
 
-    revision: str
+    Attributes
+    ----------
+    created : str
+        ISO time in UTC.
+    revision : dict
+        Commit, and how many files were changed.
+    machine : str
+    load : float
+        Before it was measured, of one minute.
+    parts : tuple of Part
+    """
+
+    created: str
+    revision: dict[str, str]
     machine: str
     load: float
-    parts: dict[Framework, tuple[Part, ...]]
+    parts: tuple[Part, ...]
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts by framework, each measured by itself."""
+
+    frameworks: dict[Framework, MeasuredParts]
 
 
 def read_profile(path: Path) -> Profile:
-    """Read what ``benchmarks/large_step_parts.py`` wrote."""
-    return msgspec.json.decode(path.read_bytes(), type=Profile)
+    """Read what ``benchmarks/large_step_parts.py`` wrote.
+
+    Raises
+    ------
+    RecordError
+        If it is no such file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Profile)
+    except UNREADABLE as error:
+        why = f"{path}: cannot be read ({error}); make it anew by benchmarks/large_step_parts.py"
+        raise RecordError(why) from None
 
 
 def profile_section(profile: Profile, judged: Sequence[Judged]) -> str:
@@ -71,17 +103,26 @@ def profile_section(profile: Profile, judged: Sequence[Judged]) -> str:
         "",
         "Made by `benchmarks/large_step_parts.py`: medians of calls in one process for each framework, in turns, with "
         "quartiles; operators of PyTorch by its own profiler, which slows small ones. *Share* is of the whole; "
-        "what is below half a percent of it is left out. "
-        f"Measured at commit {profile.revision[:12]} on {profile.machine} at a load of {profile.load:.1f}.",
+        "what is below half a percent of it is left out.",
+        "",
+        *(f"* {framework}: {_about(found)}" for framework, found in profile.frameworks.items()),
         "",
     ]
-    for framework, parts in profile.parts.items():
-        for network in dict.fromkeys(part.network for part in parts):
-            own = [part for part in parts if part.network == network]
+    for framework, found in profile.frameworks.items():
+        for network in dict.fromkeys(part.network for part in found.parts):
+            own = [part for part in found.parts if part.network == network]
             lines += [f"### {framework}, {network}", "", *_missed(framework, network, judged)]
             for unit in dict.fromkeys(part.unit for part in own):
                 lines += [*_table([part for part in own if part.unit == unit], unit), ""]
     return "\n".join(lines)
+
+
+def _about(found: MeasuredParts) -> str:
+    """Say when, of what and on what parts were measured."""
+    return (
+        f"measured {found.created} at commit {commit_text(found.revision)}, on {found.machine} at a load of "
+        f"{found.load:.1f}."
+    )
 
 
 def _missed(framework: Framework, network: str, judged: Sequence[Judged]) -> list[str]:

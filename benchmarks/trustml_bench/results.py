@@ -8,6 +8,7 @@ engine, ``method`` the setting of the allocator, ``measure`` one of :data:`BENCH
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -215,3 +216,10 @@ def read_result(path: Path) -> Result:
 def newest_result(folder: Path) -> Path | None:
     """The newest file below `folder`/benchmarks; names are times."""
     return max((folder / "benchmarks").glob("*.json"), default=None, key=lambda path: path.name)
+
+
+def commit_text(revision: Mapping[str, str]) -> str:
+    """Commit that something was measured at, and whether it was that alone."""
+    changed = int(revision.get("changed_files", "0"))
+    commit = revision.get("commit", "unknown")[:12]
+    return f"{commit} with {changed} changed files" if changed else commit

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trustml.attribution import passes
 from trustml.attribution.passes import MOST_ROWS, rows_of_pass
 from trustml.launch.environments import find_environment
 from trustml.models.residual import resnet18
 from trustml.models.transformers import vit_tiny
 from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario import methods as m
+from trustml.scenario.spec import Execution
 
 TAKEN = (
     m.IntegratedGradients(n_steps=5),
@@ -33,6 +35,14 @@ def test_large_images_pass_a_few_at_a_time(architecture):
     rows = rows_of_pass(architecture, (224, 224, 3))
     assert 1 <= rows < 40
     assert rows_of_pass(architecture, (224, 224, 3), asked=2) == 2
+
+
+def test_what_readers_are_told_of_the_budget_is_what_it_is():
+    words = {2**28: "a quarter of a GiB"}[passes._BUDGET]
+    execution = (Path(__file__).parents[2] / "docs" / "execution.md").read_text(encoding="utf-8")
+    for told in (Execution.__doc__ or "", execution):
+        assert f"as many as {words} holds of the network's values" in " ".join(told.split())
+    assert 24 / rows_of_pass(resnet18(classes=2), (224, 224, 3)) == 6 and "24 take\nsix passes" in execution
 
 
 def test_small_networks_keep_their_passes():

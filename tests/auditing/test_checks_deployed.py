@@ -7,16 +7,17 @@ import json
 import math
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
+from tests.auditing.test_run_wording import statement
 from tests.report.test_summary import row
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.data.preparation import Preparation
-from trustml.deployment.against import added_fields
+from trustml.deployment.against import read_statement
 from trustml.measures.deployed import HeldAgainst
 from trustml.models.tasks import DEFAULT_TASK
+from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, Release, TrainedWeights
 from trustml.record.exports import ExportedStatement, ExportRecord, statement_text
 
 EXPECTED = ExportedStatement(
@@ -120,24 +121,82 @@ def test_the_statement_inside(inside, severity, words):
     assert finding.severity == severity and words in finding.title
 
 
-@pytest.mark.parametrize(
-    ("change", "lacking", "severity"),
-    [
-        (lambda told: told.pop("calibration"), ("calibration",), "pass"),  # as it is where nothing is said
-        (lambda told: told["preparation"].pop("scaling"), ("scaling",), "note"),
-        (lambda told: None, (), "pass"),
-        (lambda told: told.update(class_names=["b", "a"]), None, "risk"),
-        (lambda told: [told["preparation"].pop("scaling"), told.update(weights="1" * 64)], None, "violation"),
-    ],
-)
-def test_a_statement_of_an_earlier_version_lacks_fields_and_is_no_other(change, lacking, severity):
-    expected = replace(EXPECTED, preparation=Preparation(scaling="training statistics"))
+def privately(**fields: Any) -> PrivacyStatement:
+    other = Comparison(name="epsilon_second_opinion", value=3.0, agrees=True, secret_sampling=True)
+    fields = {"contribution": "example gradient", "comparisons": (other,)} | fields
+    return replace(statement(low=None, high=3.0), **fields)
+
+
+def judged(expected: ExportedStatement, change: Any, *, rounded: bool = False) -> Any:
+    """Finding on a file whose statement is the expected one, changed."""
     told = json.loads(statement_text(expected))
     change(told)
-    content = json.dumps(told).encode()
-    assert added_fields(content, expected) == lacking
-    inside = msgspec.json.decode(content, type=ExportedStatement)
-    file = dataclasses.replace(held(0.0, inside=inside), expected=expected, added_since=lacking or ())
-    finding = check_deployed(file)[2]
-    assert finding.severity == severity
-    assert severity != "note" or all(name in finding.title for name in lacking)
+    inside = read_statement(json.dumps(told).encode())
+    file = dataclasses.replace(held(0.0, inside=inside), expected=expected, rounded=rounded)
+    return check_deployed(file)[2]
+
+
+@pytest.mark.parametrize("name", ["scaling", "categories", "classes"])
+def test_a_statement_whose_preparation_was_taken_out_describes_other_inputs(name):
+    expected = replace(EXPECTED, preparation=Preparation(scaling="none", categories="none", classes="public"))
+    assert judged(expected, lambda told: told["preparation"].pop(name)).severity == "risk"
+
+
+@pytest.mark.parametrize(
+    ("change", "severity"),
+    [
+        (lambda told: None, "pass"),
+        (lambda told: told.pop("calibration"), "pass"),  # as it is where nothing is said
+        (lambda told: told["privacy"].pop("contribution"), "note"),  # it follows from the unit of privacy
+        (lambda told: told.pop("privacy"), "violation"),
+        (lambda told: told.update(privacy=None), "violation"),
+        (lambda told: told["privacy"].update(epsilon=0.1), "violation"),
+        *(
+            (lambda told, name=name: told["privacy"].pop(name), "violation")
+            for name in ("releases", "curve", "composed_with", "trained", "secret_sampling", "epsilon_at_least")
+        ),
+        *(
+            (lambda told, name=name: told["privacy"]["comparisons"][0].pop(name), "violation")
+            for name in ("agrees", "secret_sampling")
+        ),
+        (lambda told: [told["privacy"].pop("contribution"), told.update(weights="1" * 64)], "violation"),
+        (lambda told: [told["privacy"].pop("contribution"), told.update(class_names=["b", "a"])], "risk"),
+    ],
+)
+def test_only_what_an_earlier_version_did_not_say_may_be_absent(change, severity):
+    """Else whoever passes a private file on could take out of its statement what it says of privacy."""
+    private = privately(
+        releases=(Release(name="final weights", coverage="epsilon", why="trained privately"),),
+        curve=PrivacyCurve(steps=(1,), poisson=(1.0,), shuffle_lower=(0.5,), unamplified=(2.0,)),
+        composed_with="train.torch.DPSGD.s1",
+        trained=TrainedWeights(names=("w",), count=1, weights=2),
+        secret_sampling=True,
+        epsilon_at_least=1.0,
+    )
+    assert judged(replace(EXPECTED, privacy=private), change).severity == severity
+
+
+@pytest.mark.parametrize("contribution", ["silo gradient", "sent update", "user gradient"])
+def test_what_is_clipped_may_be_absent_only_where_it_follows(contribution):
+    expected = replace(EXPECTED, privacy=privately(contribution=contribution))
+    assert judged(expected, lambda told: told["privacy"].pop("contribution")).severity == "violation"
+
+
+def test_a_run_recorded_by_an_earlier_version_and_its_file_say_the_same():
+    assert judged(replace(EXPECTED, privacy=privately(contribution="")), lambda told: None).severity == "pass"
+
+
+@pytest.mark.parametrize(
+    ("said", "rounded", "severity"), [("", True, "risk"), ("int8", False, "risk"), ("int8", True, "pass")]
+)
+def test_a_statement_says_how_the_file_is_rounded(said, rounded, severity):
+    expected = replace(EXPECTED, quantised="int8" if said and rounded else "")
+    assert judged(expected, lambda told: told.update(quantised=said), rounded=rounded).severity == severity
+
+
+@pytest.mark.parametrize("more", [b'"\xff"', b"1e999", b"9" * 5000, b"[" * 100_000, b'"\\ud800"'])
+def test_a_stranger_s_statement_may_hold_anything(more):
+    """It is read once, by its fields: what cannot be read is none, and whatever else it holds is nobody's."""
+    inside = read_statement(statement_text(EXPECTED).encode()[:-1] + b',"x":' + more + b"}")
+    assert inside in (EXPECTED, None)
+    assert check_deployed(held(0.0, inside=inside))[2].severity == ("note" if inside is None else "pass")

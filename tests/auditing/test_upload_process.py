@@ -44,6 +44,16 @@ def test_tables_are_read_in_a_process_before_the_audit(tmp_path, instead):
     assert asked[-1] == ("trustml.cli", "audit", "model.onnx") and len(asked) == 2
 
 
+def test_two_tables_are_held_against_each_other(tmp_path, instead, capsys):
+    (tmp_path / "train.csv").write_bytes(b"x,y,label\n1,2,0\n")
+    (tmp_path / "holdout.csv").write_bytes(b"y,x,label\n2,1,0\n")
+    asked = instead("")
+    assert audit_uploads(tmp_path, ["model.onnx"], limits=LIMITS) == 0
+    assert [len(words) for words in asked[:2]] == [4, 5] and asked[1][4] == str(tmp_path / "train.csv")
+    assert upload_process.main(asked[0][1:]) == 0 and upload_process.main(asked[1][1:]) == 2
+    assert "holdout.csv: its columns (y, x, label) are in another order" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("limits", "cancelled", "said"),
     [

@@ -88,6 +88,9 @@ def test_a_table_is_audited_as_its_arrays_are(folder, tmp_path, monkeypatch, cap
         assert _main(["audit", "uniform:make", *arguments]) == 0, capsys.readouterr().err
         found.append(capsys.readouterr().out)
     assert files[0].suffix == ".csv" and found[0] == found[1] and "membership.loss" in found[1]
+    (tmp_path / "holdout.csv").write_text(files[1].read_text().replace("a,b,", "b,a,", 1))
+    assert _main(["audit", "uniform:make", *arguments]) == 2
+    assert "holdout.csv: its columns (b, a, c, d, e, f, label) are in another order" in capsys.readouterr().err
 
 
 def test_exchanged_sets_fail_and_a_holdout_that_is_the_training_set_is_one_line(folder):

@@ -11,6 +11,7 @@ import threading
 
 import msgspec
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
@@ -18,8 +19,8 @@ from tests.cli.test_cli import assert_one_clear_line, called
 from tests.records import NAMES, copy_of, stored, unasked_second_opinion
 from trustml.compare import indexed
 from trustml.compare.indexed import measures_table, query, smallest_epsilons
-from trustml.compare.table import read_measures, read_statements, table_of
-from trustml.errors import UsageError
+from trustml.compare.table import read_measures, read_statements, recorded_measures, table_of
+from trustml.errors import RecordError, UsageError
 from trustml.measures.row import COLUMNS, Row
 from trustml.record.index import index_file, remove
 from trustml.record.store import MEASURES, RunDirectory
@@ -97,6 +98,25 @@ def test_what_the_reader_of_one_run_refuses_is_not_taken(tmp_path, spoilt):
     for name, cells in spoilt.items():
         table[name] = cells
     table.to_parquet(run.path / MEASURES, index=False)
+    refused_as_one_run(run, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["job", "value", "more"])
+def test_of_two_columns_of_one_name_none_is_taken(tmp_path, name):
+    run = copy_of("private", tmp_path)
+    table_of([row(), row()]).to_parquet(run.path / MEASURES, index=False)
+    table = pq.read_table(run.path / MEASURES)
+    found = table["job"] if name == "more" else table[name]
+    for _ in range(2 if name == "more" else 1):
+        table = table.append_column(name, found)
+    pq.write_table(table, run.path / MEASURES)
+    with pytest.raises(RecordError, match=rf"cannot be read \(column '{name}' comes 2 times\); delete it and resume"):
+        recorded_measures(run.directory)
+    refused_as_one_run(run, tmp_path)
+
+
+def refused_as_one_run(run, tmp_path) -> None:
+    """Check that the index says of a run that its table cannot be read, and takes the rest."""
     assert indexed._as_written(run.directory) is None
     (line,) = query(tmp_path, "SELECT status, problem, jobs FROM runs").rows
     assert line[0] == "success" and ("is no table of measures" in line[1] or "cannot be read" in line[1])

@@ -171,6 +171,10 @@ def test_columns_of_lists_are_channels_and_others_split(tmp_path):
     )
     pq.write_table(pa.table({"label": [1, 2], "c0": pa.array([[1.0], None])}), tmp_path / "b.parquet")
     refused(Series(path=str(tmp_path / "b.parquet")), "holds no list in 1 rows")
+    two = pa.array([[1.0], [2.0]])
+    twins = pa.Table.from_arrays([two, two, pa.array([1, 2])], names=["c0", "c0", "label"])
+    pq.write_table(twins, tmp_path / "c.parquet")
+    refused(Series(path=str(tmp_path / "c.parquet")), "column 'c0' comes 2 times")
 
 
 @pytest.mark.parametrize(

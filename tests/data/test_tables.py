@@ -13,6 +13,8 @@ import zipfile
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,6 +157,9 @@ def test_a_table_without_rows_is_told_so(tmp_path):
 
 def test_twin_columns_are_refused_and_row_numbers_left_out_with_a_word(tmp_path):
     refused(csv(tmp_path, table("a,y,y", NUMBERS, CLASSES, CLASSES)), "column 'y' comes 2 times")
+    found = pa.Table.from_arrays([pa.array([1, 2])] * 3, names=["a", "y", "y"])
+    pq.write_table(found, tmp_path / "twins.parquet")
+    refused(Parquet(path=str(tmp_path / "twins.parquet"), label="y"), "column 'y' comes 2 times")
     frame = pd.DataFrame({"a": NUMBERS, "y": CLASSES})
     dataset = load_dataset(csv(tmp_path, frame.to_csv()))
     assert dataset.feature_names == ("a",)

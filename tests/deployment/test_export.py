@@ -33,7 +33,7 @@ from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
-from trustml.record.schema import FORMAT
+from trustml.record.schema import FORMAT, OLDEST_FORMAT
 from trustml.record.store import AUDIT, AUDIT_REPORT
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
@@ -397,6 +397,42 @@ def test_what_is_wrong_with_a_file_is_said_of_the_file_that_was_named(tmp_path, 
     monkeypatch.setattr(against, "run_in", export.run_in)
     with pytest.raises(TrustmlError, match=f"^{path}: may be damaged, .* onnxruntime was ended by SIGILL"):
         hold_against(path, run, MODEL)
+
+
+def test_a_folder_may_be_named_by_way_of_another(tmp_path, monkeypatch):
+    def seen(folder, module, environment, *, offline, what):
+        raise UsageError(", ".join(path.name for path in (folder / "given").iterdir()))
+
+    run = copy_of("frameworks", tmp_path / "runs").directory
+    inside = tmp_path / "saved" / "variables"
+    inside.mkdir(parents=True)
+    (inside.parent / "saved_model.pb").touch()
+    monkeypatch.setattr(against, "run_in", seen)
+    monkeypatch.setattr(against, "environment_of", lambda wanted: None)
+    told: list[str] = []
+    with pytest.raises(UsageError, match=r"^saved$"):
+        hold_against(inside / "..", run, MODEL, tell=told.append)
+    assert told[0].startswith("asking saved in ")
+
+
+def test_a_run_of_an_earlier_format_that_is_measured_anew_keeps_no_audit_of_before(tmp_path, monkeypatch):
+    """Also where nothing is exported in the end."""
+
+    def refused(*arguments, **settings):
+        raise UsageError("its exporter is not here")
+
+    run = copy_of("frameworks", tmp_path).directory
+    for name in (AUDIT, AUDIT_REPORT):
+        (run.path / name).write_text("of the rows of before")
+    monkeypatch.setattr(export, "environment_of", lambda wanted: None)
+    monkeypatch.setattr(export, "_write_and_ask", refused)
+    monkeypatch.setattr(export, "write_measures", lambda run: None)
+    for earlier in (False, True):
+        manifest = run.manifest()
+        run.write_manifest(msgspec.structs.replace(manifest, format=OLDEST_FORMAT if earlier else FORMAT))
+        with pytest.raises(UsageError, match="is not here"):
+            export.export_model(run, MODEL, target="pt2")
+        assert [(run.path / name).exists() for name in (AUDIT, AUDIT_REPORT)] == [not earlier] * 2
 
 
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):

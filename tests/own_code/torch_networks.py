@@ -20,6 +20,31 @@ class Scaled(nn.Module):
         return self.head(functional.max_pool2d(values, 2).flatten(1))
 
 
+class Standardised(nn.Conv2d):
+    """Gives the weights of each filter the norm one, by a view of them."""
+
+    def forward(self, images):
+        norms = self.weight.view(self.out_channels, -1).norm(dim=1).view(-1, 1, 1, 1)
+        return self._conv_forward(images, self.weight / norms, self.bias)
+
+
+class Viewed(nn.Module):
+    """Counts on values and weights that lie in memory as PyTorch lays them out, and convolves in three axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 3)
+        self.second = Standardised(2, 3, 3)
+        self.deep = nn.Conv3d(1, 2, 3)
+        self.head = nn.Linear(2 * 2 * 2, 10)
+
+    def forward(self, images):
+        values = torch.tanh(self.second(torch.tanh(self.first(images))))
+        assert values.view(len(images), -1).shape[1] == 48
+        values = torch.tanh(self.deep(values.unsqueeze(1)))
+        return self.head(values.view(len(images), -1))
+
+
 class Twice(nn.Module):
     """Uses one layer's weight a second time by a function, which no hook of a layer sees."""
 

@@ -11,6 +11,8 @@ from trustml.auditing.run_wording import measured
 from trustml.measures.deployed import MOST_APART, HeldAgainst
 from trustml.measures.measure import MEASURES
 from trustml.measures.row import Row
+from trustml.privacy.statement import contributed
+from trustml.record.exports import ExportedStatement
 
 MOST_DIFFER = 0.1
 """Share of predictions that rounding to 8 bits is taken to change at the most."""
@@ -107,24 +109,25 @@ def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
 
 def _statement(held: HeldAgainst) -> Finding:
     """What the file carries, beside what it would carry were it exported now."""
-    inside, expected = held.inside, held.expected
+    inside, expected = held.inside, _as_now(held.expected)
     severity: Severity
     if inside is None:
         severity, title = "note", "The file carries no privacy statement of trustml's that can be read"
-    elif inside == expected:
-        severity, title = "pass", "The statement in the file is that of the model as the run has it now"
-    elif held.added_since:
-        fields = ", ".join(held.added_since)
-        severity, title = (
-            "note",
-            f"The statement in the file is that of the model, by an earlier version of trustml, which lacks {fields}",
-        )
     elif (inside.run, inside.model, inside.weights) != (expected.run, expected.model, expected.weights):
         severity, title = "violation", "The statement in the file is of another model"
-    elif inside.privacy != expected.privacy:
+    elif inside.privacy is None and expected.privacy is not None:
+        severity, title = "violation", "The statement in the file names no epsilon, and the run's ledger gives one"
+    elif _as_now(inside).privacy != expected.privacy:
+        severity, title = "violation", "The privacy statement in the file is not what the run's ledger gives now"
+    elif held.rounded != bool(inside.quantised) or inside.quantised != expected.quantised:
+        severity, title = "risk", "The statement in the file does not say how its weights are rounded"
+    elif inside == held.expected:
+        severity, title = "pass", "The statement in the file is that of the model as the run has it now"
+    elif _as_now(inside) == expected:
         severity, title = (
-            "violation",
-            "The privacy statement in the file is not what the run's ledger gives now",
+            "note",
+            "The statement in the file is that of the model, by an earlier version of trustml, which does not say "
+            "what is clipped",
         )
     else:
         severity, title = "risk", "The statement in the file describes other inputs than the model takes"
@@ -137,6 +140,18 @@ def _statement(held: HeldAgainst) -> Finding:
         how="The statement is read out of the file's own metadata and compared field by field.",
         would_change=_AGAIN,
     )
+
+
+def _as_now(statement: ExportedStatement) -> ExportedStatement:
+    """Say what is clipped in a statement of before it was said.
+
+    Of the fields that came after the first exports it alone follows from the others; what else is absent was taken out,
+    or is of a model that no earlier version could train.
+    """
+    told = statement.privacy
+    if told is None:
+        return statement
+    return msgspec.structs.replace(statement, privacy=msgspec.structs.replace(told, contribution=contributed(told)))
 
 
 def _measurement(row: Row) -> Measurement:

@@ -55,11 +55,13 @@ def audit_uploads(folder: Path, arguments: Sequence[str], *, limits: AuditLimits
         If it was cancelled, or used more than it may.
     """
     until = time.monotonic() + limits.seconds
+    beside: list[str] = []
     for table, arrays in TABLES.items():
         if (folder / table).is_file():
-            code = _watched(folder, [MODULE, _TABLE, str(folder / table), str(folder / arrays)], limits, until=until)
-            if code:
+            command = [MODULE, _TABLE, str(folder / table), str(folder / arrays), *beside]
+            if code := _watched(folder, command, limits, until=until):
                 return code
+            beside = [str(folder / table)]
     return _watched(folder, ["trustml.cli", "audit", *arguments], limits, until=until)
 
 
@@ -95,11 +97,11 @@ def _watched(folder: Path, command: Sequence[str], limits: AuditLimits, *, until
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve ``SECONDS BYTES ARGUMENTS`` in the folder it is called from, and ``table SOURCE TARGET``."""
+    """Serve ``SECONDS BYTES ARGUMENTS`` in the folder it is called from, and ``table SOURCE TARGET [BESIDE]``."""
     try:
         if arguments[0] == _TABLE:
-            source, target = Path(arguments[1]), Path(arguments[2])
-            inputs, labels = examples_of_csv(source)
+            source, target, *beside = map(Path, arguments[1:])
+            inputs, labels = examples_of_csv(source, beside=beside[0] if beside else None)
             write_atomic(target, encode_arrays({"inputs": inputs, "labels": labels}), private=True)
             return 0
         seconds, memory, *given = arguments

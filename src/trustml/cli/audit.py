@@ -144,7 +144,8 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
     from trustml.auditing.request import refuse_unknown_checks
     from trustml.errors import UsageError
 
-    claim, train, holdout = claim_of(context), _examples(asked.train), _examples(asked.holdout)
+    claim, train = claim_of(context), _examples(asked.train)
+    holdout = _examples(asked.holdout, beside=asked.train)
     held = None
     if asked.checks:
         refuse_unknown_checks(asked.checks)  # before a file is asked, which takes long
@@ -314,7 +315,7 @@ def _loaded(target: str) -> Any:
     return found
 
 
-def _examples(path: Path | None) -> tuple[Any, Any] | None:
+def _examples(path: Path | None, *, beside: Path | None = None) -> tuple[Any, Any] | None:
     from trustml.auditing.tables import examples_of_csv
     from trustml.errors import DataError
     from trustml.record.files import read_arrays
@@ -324,7 +325,8 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
     if not path.is_file():
         raise DataError(f"{path}: no such file; write it by numpy.savez(path, inputs=..., labels=...)")
     if path.suffix.lower() == ".csv":
-        return examples_of_csv(path)
+        tables = beside is not None and beside.suffix.lower() == ".csv"
+        return examples_of_csv(path, beside=beside if tables else None)
     arrays = read_arrays(path)
     labels = arrays.pop("labels", None)
     if labels is not None and "input_ids" in arrays and "inputs" not in arrays:

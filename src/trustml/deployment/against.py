@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,7 +70,7 @@ def hold_against(
     request = ExportRequest(
         backend=wanted.backend,
         target=target,
-        file=f"{_GIVEN}/{path.name or wanted.file}",
+        file=f"{_GIVEN}/{path.resolve().name or wanted.file}",  # of a folder that is named `..`, its own
         architecture=job.model,
         input_shape=job.input_shape,
         task=task_of(manifest),
@@ -85,15 +85,14 @@ def hold_against(
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
-        tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
+        tell(f"asking {path.resolve().name} in {wanted.runtime}, beside {model}")
         _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")
-        inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
+        inside, rounded = read_statement(found["statement"].tobytes()), bool(found["rounded"])
         if inside is not None and is_rounded_as_said(inside, wanted, rounded=rounded):
             expected = msgspec.structs.replace(expected, quantised=inside.quantised, calibration=inside.calibration)
         exported = record_of(request, folder, record, expected)
         answers = answers_in(run, folder, task=request.task)
-        added = None if inside is None else added_fields(found["statement"].tobytes(), expected)
     return HeldAgainst(
         run=manifest.run,
         model=record.id,
@@ -103,7 +102,6 @@ def hold_against(
         rounded=rounded,
         inside=inside,
         expected=expected,
-        added_since=added or (),
     )
 
 
@@ -119,34 +117,6 @@ def _ask(path: Path, folder: Path, request: ExportRequest, environment: Environm
 def is_rounded_as_said(inside: ExportedStatement, wanted: Target, *, rounded: bool) -> bool:
     """Whether a file that says how it is rounded is taken for such: not on its word alone, but by its numbers."""
     return rounded and inside.quantised in wanted.quantised
-
-
-def added_fields(content: bytes, expected: ExportedStatement) -> tuple[str, ...] | None:
-    """Fields that a statement lacks and the expected one has; None where they differ in what both have."""
-    try:
-        return tuple(dict.fromkeys(_lacking(msgspec.json.decode(content), _plain(expected))))
-    except _DiffersError:
-        return None
-
-
-class _DiffersError(Exception):
-    """Two statements say different things of the same."""
-
-
-def _plain(statement: ExportedStatement) -> Any:
-    return msgspec.json.decode(statement_text(statement))
-
-
-def _lacking(inside: Any, expected: Any) -> Iterator[str]:
-    if isinstance(inside, dict) and isinstance(expected, dict):
-        yield from (name for name in expected if name not in inside)
-        for name in inside.keys() & expected.keys():
-            yield from _lacking(inside[name], expected[name])
-    elif isinstance(inside, list) and isinstance(expected, list) and len(inside) == len(expected):
-        for one, other in zip(inside, expected, strict=True):
-            yield from _lacking(one, other)
-    elif inside != expected:
-        raise _DiffersError
 
 
 def drawn_inputs(asked: npt.NDArray[Any], architecture: Architecture) -> npt.NDArray[np.float32]:
@@ -205,7 +175,7 @@ def _copy(path: Path, goal: Path) -> None:
         shutil.copyfile(one, goal.with_name(goal.name + one.name.removeprefix(path.name)), follow_symlinks=False)
 
 
-def _inside(content: bytes) -> ExportedStatement | None:
+def read_statement(content: bytes) -> ExportedStatement | None:
     """Read the statement that a file carries; a stranger's may be anything."""
     try:
         return msgspec.json.decode(content, type=ExportedStatement)

@@ -127,12 +127,18 @@ def _renew_earlier(run: RunDirectory, manifest: Manifest) -> None:
     """Measure a run of an earlier format anew, or the statement inside a file would be that of an earlier version."""
     if manifest.format != FORMAT:
         write_measures(run)
+        _remove_audit(run)
 
 
 def _renew(run: RunDirectory) -> None:
-    """Make all rows on exported files anew; an audit that was concluded without them is removed."""
+    """Make all rows on exported files anew."""
     renew_rows(run, family="deployed", files=_files(run))
     renew_rows(run, family="deployed attacks", files={})
+    _remove_audit(run)
+
+
+def _remove_audit(run: RunDirectory) -> None:
+    """Remove an audit that was concluded from other rows than the run has now."""
     for name in (AUDIT, AUDIT_REPORT):
         run.file(name).unlink(missing_ok=True)
 

@@ -45,9 +45,6 @@ class HeldAgainst:
         What it carries; None where it carries none that can be read.
     expected : ExportedStatement
         What it would carry, were it exported now.
-    added_since : tuple of str
-        Fields that the statement in it lacks, as whoever exported it had an earlier version, where it is the same in
-        all that it has; else empty.
     """
 
     run: str
@@ -58,7 +55,6 @@ class HeldAgainst:
     rounded: bool
     inside: ExportedStatement | None
     expected: ExportedStatement
-    added_since: tuple[str, ...] = ()
 
 
 def deployed_rows(evidence: Evidence) -> list[Row]:

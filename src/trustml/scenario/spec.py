@@ -152,8 +152,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         of the record. ``"user"``: all jobs of all runs of this user; times of first calls then say so.
     explanation_rows : int
         Rows that explanations take through a network at once: copies of inputs, points of paths, samples. 0 means as
-        many as half a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with
-        eight rows at the least, or by fewer that are asked for.
+        many as a quarter of a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its
+        cache, with eight rows at the least, or by fewer that are asked for.
     devices : int
         Devices of a node over which a private training is dealt out: each clips its part of a batch, the sums are
         added up, and noise comes once. 0 takes what the backend finds by itself: JAX all devices, PyTorch one. On a

@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional
 
 from tests.own_code import torch_networks
-from trustml.backends.contract import Model
+from trustml.backends.contract import ExplainRequest, Model
 from trustml.backends.settings import PrivateSettings
+from trustml.backends.torch.attribution import explain
 from trustml.backends.torch.dp import OpacusTrainer
 from trustml.backends.torch.native import look_at
 from trustml.backends.torch.network import TorchNetwork
@@ -23,6 +24,7 @@ from trustml.errors import UsageError
 from trustml.models.layers import Architecture, NativeModule
 from trustml.models.native import trusting_code
 from trustml.models.shapes import weight_shapes
+from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:Full backward hook is firing")]
@@ -78,7 +80,10 @@ def by_hand(kind, model, inputs, labels, clipping_norm, *, of=None):
     return total
 
 
-@pytest.mark.parametrize("kind", [torch_networks.Scaled, torch_networks.Twice, torch_networks.Tupled])
+KINDS = [torch_networks.Scaled, torch_networks.Twice, torch_networks.Tupled, torch_networks.Viewed]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("clipping_norm", [0.5, 100.0])
 def test_the_clipped_sum_is_that_of_examples_one_by_one(kind, clipping_norm):
     model, (inputs, labels) = model_of(kind.__name__, factor=2.0), batch()
@@ -142,17 +147,24 @@ def test_weights_keep_their_own_names_and_go_in_and_out_as_they_are():
         assert np.array_equal(array, model.weights[key])
 
 
-def test_predictions_and_gradients_are_the_networks_own():
-    model, (inputs, labels) = model_of("Scaled"), batch()
-    own = torch_networks.Scaled()
+@pytest.mark.parametrize("kind", [torch_networks.Scaled, torch_networks.Viewed])
+def test_predictions_and_gradients_are_the_networks_own(kind):
+    model, (inputs, labels) = model_of(kind.__name__), batch()
+    own = kind()
     own.load_state_dict({key: torch.from_numpy(array) for key, array in model.weights.items()})
-    images = torch.from_numpy(inputs).permute(0, 3, 1, 2).requires_grad_()
+    images = torch.from_numpy(inputs.reshape(-1, 1, 8, 8)).requires_grad_()
     outputs = own(images)
     outputs.gather(1, torch.from_numpy(labels)[:, None]).sum().backward()
     network = TorchNetwork(model)
     np.testing.assert_allclose(network.logits(inputs), outputs.detach().numpy(), atol=1e-6)
     expected = images.grad.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(network.input_gradients(inputs, labels), expected, atol=1e-6)
+    asked = ExplainRequest(
+        model=model, inputs=inputs, targets=labels, method=Saliency(), baseline=np.zeros_like(inputs),
+        background=inputs[:0], features=np.arange(64).reshape(SHAPE), layer=-1, seed=0,
+    )  # fmt: skip
+    saliency = explain(asked)["native"]
+    np.testing.assert_allclose(saliency, np.abs(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize(

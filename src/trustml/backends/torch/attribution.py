@@ -11,6 +11,7 @@ from torch import nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import seeded, without_reminders
+from trustml.backends.torch.native import own_part
 from trustml.backends.torch.network import build_module
 from trustml.catalogue.available import implementation
 from trustml.frameworks.implementation import resolve
@@ -27,8 +28,16 @@ def explain(request: ExplainRequest) -> Attributions:
     function = resolve(implementation("torch", request.method))
     with seeded(request.seed):  # modules draw weights before they are given theirs
         module = build_module(request.model).eval()
-    if not any(isinstance(layer, nn.GroupNorm) for layer in module.modules()):  # behind which images lie otherwise
-        module.to(memory_format=torch.channels_last)  # as images do; else a pass of few rows turns all filters round
+    _lay_out_filters(module)
     with seeded(request.seed), without_reminders():
         found: Attributions = function(module, request, request.method)
         return found
+
+
+def _lay_out_filters(module: nn.Module) -> None:
+    """Lay filters out as images are, or a pass of few rows turns all of them round.
+
+    Behind a GroupNorm images lie otherwise, and own code may count on the layout that it gave its weights.
+    """
+    if own_part(module) is None and not any(isinstance(layer, nn.GroupNorm) for layer in module.modules()):
+        module.to(memory_format=torch.channels_last)
