@@ -34,6 +34,7 @@ REGIMES = {
     "tree": DPSGD(**EXACT, sampling="in turn", mechanism=TreeAggregation()),
     "blt": DPSGD(**EXACT, sampling="in turn", mechanism=BufferedToeplitz()),
     "shuffle": DPSGD(**EXACT, sampling="shuffle"),
+    "known shuffle": DPSGD(**EXACT, sampling="shuffle", sampling_seed=3),
     "poisson": DPSGD(**EXACT),
     "known": DPSGD(**EXACT, sampling="cyclic poisson", mechanism=BandedMatrix(bands=4), sampling_seed=3),
     "rounds in turn": DPFedAvg(**TURNS),

@@ -110,15 +110,15 @@ def test_of_a_group_nothing_is_amplified():
 
 
 def test_one_example_is_amplified_as_it_is_charged_and_one_group_as_poisson_batches():
-    several = charged(groups=4, steps=20, noise=2.0, rate=0.2)
+    several = charged(groups=4, steps=8, noise=1.0, rate=0.5)
     alone = epsilon_of_group([several], size=1, delta=1e-5)
     assert alone.value == pytest.approx(epsilon_of([several], delta=1e-5).value, rel=2e-2)
     assert alone.relation == ADD_OR_REMOVE
-    one = charged(groups=1, steps=8, noise=2.0, rate=0.05)
+    one = charged(groups=1, steps=4, noise=1.0, rate=0.2)
     sgd = replace(one, sampling="poisson", noise="independent")
     for size in (1, 3):
         assert epsilon_of_group([one], size=size, delta=1e-5) == epsilon_of_group([sgd], size=size, delta=1e-5)
-    assert epsilon_of_group([one], size=3, delta=1e-5).value < gaussian_epsilon(9 * 8 / 4, delta=1e-5)
+    assert epsilon_of_group([one], size=3, delta=1e-5).value < gaussian_epsilon(9 * 4, delta=1e-5)
 
 
 def cyclic(groups: int, steps: int, rate: float, generator: np.random.Generator) -> np.ndarray:
