@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import shutil
 import sys
@@ -89,6 +91,7 @@ MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 
 def pytest_configure(config: pytest.Config) -> None:
     """Write to memory where there is enough of it, and let every JAX process reuse what the others compiled."""
+    _forget_width()
     if not WHOLE and _has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     if "PYTEST_XDIST_WORKER" in os.environ and not WHOLE:
@@ -98,6 +101,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if AVAILABLE and not WHOLE:
         config.stash[STARTER] = Starter()
         config.add_cleanup(config.stash[STARTER].close)
+
+
+def _forget_width() -> None:
+    """Leave out of the environment of what is started how broad readline takes the terminal to be: 80 of none."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("readline")  # pytest or a library may import it later, and would set them anew
+    for name in ("COLUMNS", "LINES"):
+        if name not in os.environ:
+            os.unsetenv(name)
 
 
 def _has_room(disk: Path) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import correlated_noise as compared
+import correlated_noise_rates as rates
 
 
 def network(generator: np.random.Generator) -> list[np.ndarray]:
@@ -24,7 +25,7 @@ def test_the_trial_clips_each_examples_whole_gradient():
     np.testing.assert_allclose(compared.clipped_sum(weights, inputs, labels), np.sum(apart, axis=0), atol=1e-12)
 
     def loss(moved: list[np.ndarray], one: int) -> float:
-        logits = compared.values(moved, inputs[[one]])[-1][0]
+        logits = rates.values(moved, inputs[[one]])[-1][0]
         return float(np.log(np.exp(logits).sum()) - logits[labels[one]])
 
     norms = []
