@@ -13,9 +13,9 @@ import msgspec
 from trustml.data.clients import FederatedPlan
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.plan.mechanism import drawn_by, make_charge, tells_participation
+from trustml.plan.mechanism import steps_within
 from trustml.plan.user_mechanism import cohort_drawn, cohort_size
-from trustml.privacy.calibration import affordable_steps, calibrated_noise, calibrated_noise_unamplified
+from trustml.privacy.calibration import calibrated_noise, calibrated_noise_unamplified
 from trustml.privacy.ledger import REPLACE, Charge
 from trustml.privacy.tails import spared
 from trustml.scenario.federated import PrivateClients, SiloDPFedAvg
@@ -109,11 +109,7 @@ def next_client_attempt(
     fresh = msgspec.structs.replace(mechanism, attempt=attempt, steps=mechanism.total_steps)
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
-    told = fresh.largest_participation if tells_participation(fresh) else None
-    planned = make_charge(
-        fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told, drawn=drawn_by(spent)
-    )
-    steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
+    steps = steps_within(fresh, spent, epsilon=regime.epsilon, delta=regime.delta)
     whole = steps - steps % regime.local_steps if isinstance(regime, SiloDPFedAvg) else steps
     return msgspec.structs.replace(fresh, steps=whole)
 

@@ -329,14 +329,19 @@ def next_attempt(
         fresh = msgspec.structs.replace(mechanism, attempt=attempt, steps=mechanism.total_steps)
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
-    told = fresh.largest_participation if tells_participation(fresh) else None
-    planned = make_charge(
-        fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told, drawn=drawn_by(spent)
-    )
-    steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
+    steps = steps_within(fresh, spent, epsilon=regime.epsilon, delta=regime.delta)
     if regime.engine != "core":
         steps -= steps % fresh.steps_per_charge  # it runs whole epochs
     return msgspec.structs.replace(fresh, steps=steps)
+
+
+def steps_within(fresh: Mechanism, spent: Sequence[Charge], *, epsilon: float, delta: float) -> int:
+    """Steps of another attempt that still fit under the target after what is spent."""
+    told = fresh.largest_participation if tells_participation(fresh) else None
+    planned = make_charge(
+        fresh, first=0, end=fresh.steps, plan=f"attempt {fresh.attempt}", data="", block=told, drawn=drawn_by(spent)
+    )
+    return affordable_steps(spent, planned, epsilon=epsilon, delta=delta)
 
 
 def drawn_by(charges: Sequence[Charge]) -> NoiseDraw:

@@ -9,9 +9,8 @@ import msgspec
 from trustml.data.clients import FederatedPlan, rounds_visited
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.plan.mechanism import drawn_by, make_charge, noise_kind, split_noise, tells_participation
+from trustml.plan.mechanism import noise_kind, split_noise, steps_within, tells_participation
 from trustml.privacy.calibration import (
-    affordable_steps,
     calibrated_noise,
     calibrated_noise_fixed,
     calibrated_noise_unamplified,
@@ -101,11 +100,7 @@ def next_user_attempt(
     fresh = msgspec.structs.replace(mechanism, attempt=attempt, steps=len(plan), largest_participation=largest)
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
-    told = fresh.largest_participation if tells_participation(fresh) else None
-    planned = make_charge(
-        fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told, drawn=drawn_by(spent)
-    )
-    steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
+    steps = steps_within(fresh, spent, epsilon=regime.epsilon, delta=regime.delta)
     return msgspec.structs.replace(fresh, steps=steps)
 
 
