@@ -152,6 +152,13 @@ def test_another_attempt_takes_what_is_left_of_the_target(regime):
     assert rounds_within(mechanism, regime, plan) == ROUNDS
 
 
+def test_another_attempt_of_silos_takes_whole_rounds():
+    mechanism = planned(SILO, rounds_for(Everyone()))
+    spent = [make_charge(mechanism, first=0, end=end, plan="a", data="d", block=None) for end in range(1, 9)]
+    left = [next_client_attempt(mechanism, [one], SILO, allow_overrun=False).steps for one in spent]
+    assert all(steps % STEPS == 0 for steps in left) and len(set(left)) > 1
+
+
 def test_a_target_that_cannot_be_reached_is_refused_by_its_field():
     with pytest.raises(ScenarioError) as caught:
         planned(replace(SILO, epsilon=1e6), rounds_for(Everyone()))
