@@ -67,3 +67,16 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
     assert alone["offline"] > found["offline"] and set(alone["networks"]) <= {"lo"}
     assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
     assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\na thread\nan end\n")
+
+
+def test_what_leads_a_group_does_so_before_its_number_is_known(tmp_path, monkeypatch):
+    """Else killing the group kills nothing, and who asked for it waits until the worker ends by itself."""
+    monkeypatch.setitem(BACKEND_OF, "warm.told", lambda arguments: "none")
+    command = module_command(Path(sys.executable), "warm.told", "0", os.devnull, beside=(HERE,))
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with closing(Starter()) as starter, forked(starter):
+        for _ in range(20):
+            with subprocess.Popen(command.arguments, cwd=tmp_path, start_new_session=True, **streams) as process:
+                group = os.getpgid(process.pid)
+                process.kill()
+            assert group == process.pid
