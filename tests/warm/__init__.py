@@ -75,6 +75,7 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
         for name in ("clipping_case", "explaining", "federated_case", "noise_case")
     },
     str(HERE.parent / "backends" / "task_case.py"): _first,
+    str(HERE.parent / "backends" / "private_clients_case.py"): _first,
     str(HERE.parent / "deployment" / "exported_cases.py"): _first,
     str(HERE.parent / "conformance" / "cases.py"): _first,
     str(HERE.parent / "conformance" / "sensitivity_case.py"): _tensorflow_alone,
