@@ -56,6 +56,9 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
         found, same_end = asked(tmp_path, lock, starter, code=3)
         (server,) = (process.pid for process, _ in starter._servers.values())
         assert not [one for one in psutil.Process(server).open_files() if one.path == str(lock)], "it kept the lock"
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # as PyTorch does where it has exported something
+        asked(tmp_path, lock, starter, code=0)
+        assert [process.pid for process, _ in starter._servers.values()] == [server]
         monkeypatch.setattr("tests.warm._MOST", 2)
         for threads, kept in (("7", True), ("8", False)):
             monkeypatch.setenv("OMP_NUM_THREADS", threads)  # read when a framework is imported
