@@ -17,7 +17,7 @@ from trustml.report.speed import figures
 from trustml.report.speed.tables import load_words
 from trustml.report.speed.usage import has_usage, usage_frame, usage_lines
 
-OVER_TIME = "Processor and memory over time"
+EXPLANATIONS, OVER_TIME = "Explanations", "Processor and memory over time"
 
 st.title("Speed")
 table = measures()
@@ -44,7 +44,7 @@ def sampled(path: str, seen: str) -> bool:
 def part_of(name: str) -> str:
     """Name the part of the page that a measure belongs to."""
     if (table[table.measure == name].method != "").all():  # of a library's explanations
-        return "Explanations"
+        return EXPLANATIONS
     return "Memory" if MEASURES[name].unit == "bytes" else title_of(MEASURES[name])
 
 
@@ -61,8 +61,11 @@ def show_measure(name: str) -> None:
     st.caption(plain_text(measure.meaning))
     if measure.spread == "quartiles":
         st.caption(
-            "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
+            "Bar and number are the median, and the line goes from quartile to quartile. Each regime has its own axis: "
+            "a federated step is a whole round."
         )
+    elif part_of(name) == EXPLANATIONS:
+        st.caption("Bar and number are the median over models, and the line goes from the smallest to the largest.")
     for chart in bars(*known, name):
         draw(chart)
     show_rows(rows)

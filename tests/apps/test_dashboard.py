@@ -397,6 +397,12 @@ def test_the_speed_page_draws_the_measure_that_is_looked_at(entry, tmp_path, mon
     assert [one.label for one in app.tabs] == [*parts, "Processor and memory over time"]
     timed = run.measures().query("measure == 'step_time_median' and value.notna()")
     assert len(app.get("vega_lite_chart")) == timed.regime.nunique() > 1
+    assert "the line goes from quartile to quartile" in text_of(app)
+    app.session_state["speed tab"] = "Explanations"
+    app.run()
+    assert_whole(app)
+    assert [one.value for one in app.subheader] == ["Explanation time", "Passes"]
+    assert text_of(app).count("median over models, and the line goes from the smallest to the largest") == 2
     app.session_state["speed tab"] = "Processor and memory over time"
     app.run()
     assert_whole(app)
