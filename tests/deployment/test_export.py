@@ -34,7 +34,7 @@ from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import FORMAT, OLDEST_FORMAT
-from trustml.record.store import AUDIT, AUDIT_REPORT
+from trustml.record.store import AUDIT, AUDIT_REPORT, MODEL_CARD
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
 
@@ -171,10 +171,10 @@ def test_a_run_is_verified_with_its_exports(tmp_path):
 def test_an_audit_that_knew_of_no_file_is_removed(tmp_path, monkeypatch):
     run = copy_of("private", tmp_path)
     monkeypatch.setattr(export, "renew_rows", lambda run, *, family, files: None)
-    for name in (AUDIT, AUDIT_REPORT):
+    for name in (AUDIT, AUDIT_REPORT, MODEL_CARD):
         run.directory.file(name).write_text("concluded before")
     export._renew(run.directory)
-    assert not any(run.directory.file(name).exists() for name in (AUDIT, AUDIT_REPORT))
+    assert not any(run.directory.file(name).exists() for name in (AUDIT, AUDIT_REPORT, MODEL_CARD))
 
 
 @pytest.mark.torch
@@ -422,7 +422,7 @@ def test_a_run_of_an_earlier_format_that_is_measured_anew_keeps_no_audit_of_befo
         raise UsageError("its exporter is not here")
 
     run = copy_of("frameworks", tmp_path).directory
-    for name in (AUDIT, AUDIT_REPORT):
+    for name in (AUDIT, AUDIT_REPORT, MODEL_CARD):
         (run.path / name).write_text("of the rows of before")
     monkeypatch.setattr(export, "environment_of", lambda wanted: None)
     monkeypatch.setattr(export, "_write_and_ask", refused)
@@ -432,7 +432,7 @@ def test_a_run_of_an_earlier_format_that_is_measured_anew_keeps_no_audit_of_befo
         run.write_manifest(msgspec.structs.replace(manifest, format=OLDEST_FORMAT if earlier else FORMAT))
         with pytest.raises(UsageError, match="is not here"):
             export.export_model(run, MODEL, target="pt2")
-        assert [(run.path / name).exists() for name in (AUDIT, AUDIT_REPORT)] == [not earlier] * 2
+        assert [(run.path / name).exists() for name in (AUDIT, AUDIT_REPORT, MODEL_CARD)] == [not earlier] * 3
 
 
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):

@@ -42,7 +42,7 @@ from trustml.record.exports import (
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
 from trustml.record.schema import FORMAT, JobRecord, Manifest, task_of
-from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
@@ -127,20 +127,14 @@ def _renew_earlier(run: RunDirectory, manifest: Manifest) -> None:
     """Measure a run of an earlier format anew, or the statement inside a file would be that of an earlier version."""
     if manifest.format != FORMAT:
         write_measures(run)
-        _remove_audit(run)
+        run.remove_audit()
 
 
 def _renew(run: RunDirectory) -> None:
     """Make all rows on exported files anew."""
     renew_rows(run, family="deployed", files=_files(run))
     renew_rows(run, family="deployed attacks", files={})
-    _remove_audit(run)
-
-
-def _remove_audit(run: RunDirectory) -> None:
-    """Remove an audit that was concluded from other rows than the run has now."""
-    for name in (AUDIT, AUDIT_REPORT):
-        run.file(name).unlink(missing_ok=True)
+    run.remove_audit()
 
 
 def _write_and_ask(
