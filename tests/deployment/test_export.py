@@ -222,6 +222,7 @@ def test_what_cannot_be_is_one_line(tmp_path):
         ({"to": "coreml"}, "coreml: is no target; choose one of"),
         ({"to": "pt2", "quantised": "int8"}, "pt2: cannot be rounded as int8"),
         ({"to": "pt2", "calibration": "made"}, "says how values are rounded, and none are"),
+        ({"to": "onnx", "quantised": "int8", "calibration": "train"}, "no epsilon of the run covers"),
     ]:
         with pytest.raises(UsageError, match=said):
             run.export(MODEL, **wrong)
@@ -232,6 +233,30 @@ def test_what_cannot_be_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="is no file"):
         calibration_of("nothing.npz")
     assert not (run.path / EXPORTS).exists()
+
+
+def test_a_public_file_of_the_runs_own_examples_is_refused(tmp_path):
+    """Training examples always, and held-out ones that the run does not disclose: whatever the file is called."""
+    run = copy_of("frameworks", tmp_path).directory
+    job, path = run.job(MODEL), tmp_path / "public.npz"
+    explained = run.arrays("heldout.npz")["inputs"].astype(np.float32)
+    own, other, foreign = (np.random.default_rng(seed).random((4, *job.input_shape), np.float32) for seed in range(3))
+    data = run.file("private/data.npz")
+    data.parent.mkdir(exist_ok=True)
+    data.write_bytes(encode_arrays({"train_inputs": own, "test_inputs": np.concatenate([explained, other])}))
+    for given, said in [
+        (
+            np.concatenate([foreign, own[:1]]),
+            "public.npz: 1 of its inputs are training examples, which would be another",
+        ),
+        (other[:3], "public.npz: 3 of its inputs are held-out examples that the run does not disclose"),
+    ]:
+        path.write_bytes(encode_arrays({"inputs": given}))
+        with pytest.raises(UsageError, match=said):
+            export._values(run, job, path)
+    for given in (foreign, explained):
+        path.write_bytes(encode_arrays({"inputs": given}))
+        np.testing.assert_array_equal(export._values(run, job, path), given)
 
 
 @pytest.mark.parametrize(("quantised", "rounded"), [("dynamic", False), ("int8", False), ("int8", True), ("", False)])

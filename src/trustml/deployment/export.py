@@ -47,6 +47,7 @@ from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
 _NOT_TOLD = ("drawn_logits", f"{MEMBERS}_logits")
+_ANOTHER_ACCESS = "would be another access to private data, which no epsilon of the run covers"
 _MADE = 256
 """Random inputs by whose values is rounded."""
 
@@ -90,6 +91,8 @@ def export_model(
         If what writes or runs it is not installed.
     """
     wanted = _target(target, quantised)
+    if isinstance(calibration, str):
+        calibration = calibration_of(calibration)
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
@@ -177,8 +180,7 @@ def calibration_of(text: str) -> Calibration | Path:
         return known[known.index(text)]
     if text in ("train", "training"):
         raise UsageError(
-            "calibrate: training examples would be another access to private data, which no epsilon of the run covers; "
-            "choose made, explained, or a file of public inputs"
+            f"calibrate: training examples {_ANOTHER_ACCESS}; choose made, explained, or a file of public inputs"
         )
     path = Path(text)
     if not path.is_file():
@@ -235,7 +237,9 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         given = read_arrays(calibration).get("inputs")
         if given is None or given.shape[1:] != job.input_shape or not len(given) or given.dtype.kind not in "biuf":
             raise UsageError(f"{calibration}: holds no `inputs` of shape (n, {', '.join(map(str, job.input_shape))})")
-        return given.astype(np.float32)
+        inputs: Floats = given.astype(np.float32)
+        _refuse_own_examples(run, inputs, calibration)
+        return inputs
     if calibration == "explained":
         inputs = run.arrays(HELDOUT)["inputs"].astype(np.float32)
         if not len(inputs):
@@ -249,6 +253,26 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         return drawn.integers(0, layer.vocabulary, size=(_MADE, *job.input_shape)).astype(np.float32)
     made = drawn.uniform(size=(_MADE, *job.input_shape)) if images else drawn.normal(size=(_MADE, *job.input_shape))
     return made.astype(np.float32)
+
+
+def _refuse_own_examples(run: RunDirectory, given: Floats, path: Path) -> None:
+    """Refuse a file, said to be public, of training examples, or of held-out ones that the run does not disclose."""
+    if not run.file(PRIVATE_DATA).is_file():
+        return
+    stored = run.mapped(PRIVATE_DATA, names=["train_inputs", "test_inputs"])
+    rows = {one.tobytes() for one in given}
+    trained = rows & {np.asarray(one, np.float32).tobytes() for one in stored["train_inputs"]}
+    if trained:
+        raise UsageError(
+            f"{path}: {len(trained)} of its inputs are training examples, which {_ANOTHER_ACCESS}; take them out"
+        )
+    told = {np.asarray(one, np.float32).tobytes() for one in run.arrays(HELDOUT)["inputs"]}
+    held_out = rows & {np.asarray(one, np.float32).tobytes() for one in stored["test_inputs"]} - told
+    if held_out:
+        raise UsageError(
+            f"{path}: {len(held_out)} of its inputs are held-out examples that the run does not disclose; take them "
+            "out, or choose explained"
+        )
 
 
 def questions_of(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
