@@ -91,14 +91,12 @@ def export_model(
         If what writes or runs it is not installed.
     """
     wanted = _target(target, quantised)
-    if isinstance(calibration, str):
-        calibration = calibration_of(calibration)
+    calibration = calibration_of(calibration)
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
         if native_of(job.model) is not None:
-            said = f"is a network of own code; load {weights.name} of its job into it, and export that"
-            raise UsageError(f"{model}: {said}")
+            raise UsageError(f"{model}: is a network of own code; load its {weights.name} into it, and export that")
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
         _renew_earlier(run, manifest)
@@ -167,8 +165,8 @@ def _refuse_unrounded(folder: Path, request: ExportRequest) -> None:
         )
 
 
-def calibration_of(text: str) -> Calibration | Path:
-    """Read whose values a file is rounded by: a word, or the name of a ``.npz`` file.
+def calibration_of(text: str | Path) -> Calibration | Path:
+    """Read whose values a file is rounded by: a word, or a ``.npz`` file.
 
     Raises
     ------
@@ -184,7 +182,7 @@ def calibration_of(text: str) -> Calibration | Path:
         )
     path = Path(text)
     if not path.is_file():
-        raise UsageError(f"calibrate: {text!r} is no file, nor one of made and explained; name one of them")
+        raise UsageError(f"calibrate: {str(text)!r} is no file, nor one of made and explained; name one of them")
     return path
 
 
