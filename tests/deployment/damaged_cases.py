@@ -35,7 +35,8 @@ def main(backend: str, output: str) -> None:
             for part in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
                 if part.name not in _LEFT_ALONE:
                     for name, content in _faults(part.read_bytes()):
-                        found[f"{target}.{part.name}.{name}"] = _asked(backend, target, path, part, content)
+                        if content is not None or part != path:  # a part is absent, not all of it
+                            found[f"{target}.{part.name}.{name}"] = _asked(backend, target, path, part, content)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     Path(output).write_text(json.dumps(found))
 
