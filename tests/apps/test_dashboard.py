@@ -117,7 +117,7 @@ def test_the_deployment_page_asks_its_questions_and_names_a_file_that_must_not_b
         "What does it cost?",
     ]  # nothing was attacked
     assert list(app.dataframe[0].value.columns)[2:] == [
-        "logit difference", "differ", "score", "attributions", "attributions by",
+        "logit difference", "differ", "score", "ROC-AUC", "attributions", "attributions by",
     ]  # fmt: skip
     assert list(app.dataframe[1].value.columns)[2:] == ["MB", "first s", "ms at 1", "ms at 64"]
 
