@@ -1,8 +1,8 @@
 """CIFAR-10 in class folders of JPEG files: a ResNet-20 on shifted and mirrored images, plain and private.
 
 The folders ``train`` and ``test`` are taken from the folder ``cifar10_small`` below ``TRUSTML_DATA``, or below ``data``
-beside this file. Each holds a folder of images for each class. Images are halved and epochs few, so that a laptop is
-done in minutes; ``--set data.size=none --set training.0.epochs=30`` takes them whole, and hours.
+beside this file. Each holds a folder of images for each class. Images are made small and epochs few, so that a laptop
+is done in minutes; ``--set data.size=none --set training.0.epochs=30`` takes them whole, and hours.
 """
 
 import os
@@ -31,7 +31,7 @@ shifted = Augmentation(multiplicity=1, shift=2, flip=True)
 scenario = Scenario(
     name="cifar_small",
     description="small colour images in class folders, ResNet-20 with GroupNorm; plain and private",
-    data=Images(path=f"{folder}/train", test_path=f"{folder}/test", size=(16, 16)),
+    data=Images(path=f"{folder}/train", test_path=f"{folder}/test", size=(12, 12)),
     model=resnet20(),
     training=(
         Plain(epochs=1, batch_size=32, optimizer=Adam(learning_rate=0.003), augmentation=shifted),

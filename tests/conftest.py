@@ -35,6 +35,7 @@ QUESTIONS = (
     "conformance/test_sensitivity.py",
     "backends/tensorflow/test_attribution.py",
     "backends/test_tasks.py",
+    "backends/test_private_clients.py",
     "backends/tensorflow/test_federated.py",
     "deployment/test_exporting.py",
     "backends/tensorflow/test_differences.py",

@@ -310,6 +310,23 @@ MUTANTS = (
         ("progress by rounds", _CLIENTS, "charged_steps(self._regime, plan, number + 1)  #", "number + 1  #"),
     ),
     *_mutants(
+        "worker/test_masked.py",
+        (
+            "half of the clients are enough for a masked sum",
+            "worker/masked.py",
+            "max(2, threshold)",
+            "max(2, asked // 2)",
+        ),
+        ("masked sums are divided by who was asked", "worker/masked.py", "/ len(found.survivors)", "/ asked"),
+        ("whoever drops out has sent its vector", "worker/masked.py", "_SHARED = 2 ", "_SHARED = 3 "),
+        (
+            "a masked round is held to what another one asked",
+            "worker/federated.py",
+            "plan.asked[np.diff(plan.rounds) > 0]",
+            "plan.asked",
+        ),
+    ),
+    *_mutants(
         "privacy/test_events.py",
         ("most noise first", _EVENTS, "sorted(shared_steps(told))", "sorted(shared_steps(told), reverse=True)"),
         ("participation off by one", _EVENTS, "used = min(left, count)", "used = min(left - 1, count)"),

@@ -56,6 +56,9 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
         found, same_end = asked(tmp_path, lock, starter, code=3)
         (server,) = (process.pid for process, _ in starter._servers.values())
         assert not [one for one in psutil.Process(server).open_files() if one.path == str(lock)], "it kept the lock"
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # as PyTorch does where it has exported something
+        asked(tmp_path, lock, starter, code=0)
+        assert [process.pid for process, _ in starter._servers.values()] == [server]
         monkeypatch.setattr("tests.warm._MOST", 2)
         for threads, kept in (("7", True), ("8", False)):
             monkeypatch.setenv("OMP_NUM_THREADS", threads)  # read when a framework is imported
@@ -67,3 +70,16 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
     assert alone["offline"] > found["offline"] and set(alone["networks"]) <= {"lo"}
     assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
     assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\na thread\nan end\n")
+
+
+def test_what_leads_a_group_does_so_before_its_number_is_known(tmp_path, monkeypatch):
+    """Else killing the group kills nothing, and who asked for it waits until the worker ends by itself."""
+    monkeypatch.setitem(BACKEND_OF, "warm.told", lambda arguments: "none")
+    command = module_command(Path(sys.executable), "warm.told", "0", os.devnull, beside=(HERE,))
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with closing(Starter()) as starter, forked(starter):
+        for _ in range(20):
+            with subprocess.Popen(command.arguments, cwd=tmp_path, start_new_session=True, **streams) as process:
+                group = os.getpgid(process.pid)
+                process.kill()
+            assert group == process.pid

@@ -15,9 +15,9 @@ from trustml.measures.measure import MEASURES, shown_in
 from trustml.report.documents import plain_text
 from trustml.report.speed import figures
 from trustml.report.speed.tables import load_words
-from trustml.report.speed.usage import usage_frame, usage_lines
+from trustml.report.speed.usage import has_usage, usage_frame, usage_lines
 
-STEPS, OVER_TIME = "Steps", "Processor and memory over time"
+EXPLANATIONS, OVER_TIME = "Explanations", "Processor and memory over time"
 
 st.title("Speed")
 table = measures()
@@ -32,26 +32,40 @@ def bars(path: str, seen: str, name: str) -> list[Any]:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def used(path: str, seen: str, job: str) -> pd.DataFrame:
     """What workers used over time, of all jobs or one; anew when more is known."""
-    run = current()
     return usage_frame(run.directory, [one for one in run.manifest.jobs if job in ("", one.id)])
 
 
-def part_of(measure: Measure) -> str:
+@st.cache_resource(max_entries=4, show_spinner=False)
+def sampled(path: str, seen: str) -> bool:
+    """Whether it is at hand what workers used over time; anew when more is known."""
+    return has_usage(run.directory, manifest.jobs)
+
+
+def part_of(name: str) -> str:
     """Name the part of the page that a measure belongs to."""
-    if measure.family != "speed":
-        return "Explanations"
-    return "Memory" if measure.unit == "bytes" else STEPS
+    if (table[table.measure == name].method != "").all():  # of a library's explanations
+        return EXPLANATIONS
+    return "Memory" if MEASURES[name].unit == "bytes" else title_of(MEASURES[name])
+
+
+def title_of(measure: Measure) -> str:
+    """Name a measure over its charts."""
+    return measure.title.capitalize()
 
 
 def show_measure(name: str) -> None:
     """Draw one measure, a chart for each regime."""
     measure, rows = MEASURES[name], table[table.measure == name].dropna(subset="value")
-    st.subheader(plain_text(measure.title.capitalize()))
+    if part_of(name) != title_of(measure):
+        st.subheader(plain_text(title_of(measure)))
     st.caption(plain_text(measure.meaning))
     if measure.spread == "quartiles":
         st.caption(
-            "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
+            "Bar and number are the median, and the line goes from quartile to quartile. Each regime has its own axis: "
+            "a federated step is a whole round."
         )
+    elif part_of(name) == EXPLANATIONS:
+        st.caption("Bar and number are the median over models, and the line goes from the smallest to the largest.")
     for chart in bars(*known, name):
         draw(chart)
     show_rows(rows)
@@ -85,13 +99,14 @@ st.caption(
 )
 for text in load_words(table):
     st.warning(plain_text(text[:1].upper() + text[1:]))
-places: dict[str, list[str]] = {STEPS: [], "Memory": [], "Explanations": []}
-for name, measure in shown_in("speed page").items():
-    if table[table.measure == name].value.notna().any():
-        places[part_of(measure)].append(name)
-parts = [*(part for part, names in places.items() if names), *([] if used(*known, "").empty else [OVER_TIME])]
+measured = set(table[table.value.notna()].measure)
+places: dict[str, list[str]] = {}
+for name in sorted(shown_in("speed page"), key=lambda one: MEASURES[one].family != "speed"):
+    if name in measured:
+        places.setdefault(part_of(name), []).append(name)
+parts = [*places, *([OVER_TIME] if sampled(*known) else [])]
 if parts:
-    # Of the others nothing is drawn: a dozen charts that nobody sees would keep the browser busy.
+    # Of the others nothing is drawn: charts that nobody sees would keep the browser busy.
     for place, part in zip(
         st.tabs([plain_text(name) for name in parts], key="speed tab", on_change="rerun"), parts, strict=True
     ):

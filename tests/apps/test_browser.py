@@ -33,7 +33,7 @@ CHARTS = {
     "record": 0,
 }
 """At least: every panel of explanations is a chart of its own."""
-QUICK = ("explanations",)
+QUICK = ("models",)
 """Pages that are drawn in short, too; ``test_dashboard.py`` asks all of them without a browser."""
 DRAWN = '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg'
 

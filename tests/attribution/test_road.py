@@ -86,6 +86,27 @@ def test_the_curve_by_hand(order, wanted):
     np.testing.assert_array_equal(found.correct, [wanted])
 
 
+@pytest.mark.parametrize(("examples", "calls"), [(3, [27]), (130, [1017, 153])])
+def test_all_fractions_are_asked_for_together(examples, calls):
+    """A few images at a time cost a network called layer by layer as much as a hundred."""
+    model, inputs = random_linear((6, 5, 2), classes=3, seed=5), random_inputs(examples, (6, 5, 2), seed=6)
+    labels, noise = np.arange(examples) % 3, imputation_noise(inputs, generator=np.random.default_rng(7))
+    asked = []
+
+    def predict(rows):
+        asked.append(len(rows))
+        return model.predict(rows)
+
+    given = {"labels": labels, "attributions": inputs, "order": "most_relevant_first", "noise": noise}
+    found = road(predict, inputs=inputs, **given)
+    assert asked == calls
+    ranks = (-inputs.sum(axis=3, dtype=np.float64)).reshape(examples, -1).argsort(axis=1, kind="stable").argsort(axis=1)
+    for share, correct in zip(found.fractions, found.correct.T, strict=True):
+        removed = (ranks < round(30 * share)).reshape(examples, 6, 5)
+        filled = impute(inputs, removed=removed, noise=noise)
+        np.testing.assert_array_equal(model.predict(filled).argmax(axis=1) == labels, correct)
+
+
 def test_a_whole_image_cannot_be_filled_in():
     image = np.ones((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="whole image of 4 pixels"):

@@ -106,6 +106,18 @@ def test_explanations(file, severity):
     assert check_deployed(file)[1].severity == severity
 
 
+def test_the_way_of_explaining_that_agrees_least_is_judged_and_all_are_shown():
+    file = held(0.0)
+    facts = {"least_agreement": 0.7, "largest_difference": 0.2}
+    other = row("deployed_attribution_agreement", 0.9, subject="tflite", method="KernelSHAP", facts=facts)  # type: ignore[arg-type]
+    for rows in ((*file.rows, other), (other, *file.rows)):
+        finding = check_deployed(dataclasses.replace(file, rows=rows))[1]
+        assert finding.severity == "risk" and "of the worst example 0.7000" in finding.title
+        assert {one.label for one in finding.measured} == {
+            "attribution agreement by occlusion", "attribution agreement by KernelSHAP",
+        }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("inside", "severity", "words"),
     [

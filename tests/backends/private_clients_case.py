@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from tests import WHOLE
+from tests.backends.task_case import force
 from trustml.backends.contract import Backend, Model
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Examples
@@ -53,13 +56,20 @@ def batches_of(client) -> list[np.ndarray]:
     return [np.array(batch, np.int64) for batch in client]
 
 
-def silo_client(backend: Backend, *, noise: float) -> SiloClient:
-    settings = {"noise_multiplier": noise, "sample_rate": BATCH / ROWS, "execution": Execution()}
+def silo_client(backend: Backend) -> SiloClient:
+    settings = {"noise_multiplier": 0.0, "sample_rate": BATCH / ROWS, "execution": Execution()}
     return SiloClient(SILO_REGIME, backend, model(), examples(), **settings)
 
 
-def local_client(backend: Backend, *, noise: float) -> LocalClient:
-    return LocalClient(LOCAL_REGIME, backend, model(), examples(), noise_multiplier=noise)
+def local_client(backend: Backend) -> LocalClient:
+    return LocalClient(LOCAL_REGIME, backend, model(), examples(), noise_multiplier=0.0)
+
+
+def with_noise(client: SiloClient | LocalClient) -> SiloClient | LocalClient:
+    """The same client, and what was compiled for it, with noise."""
+    noisy = copy.copy(client)
+    noisy._noise = NOISE
+    return noisy
 
 
 def after_rounds(client: SiloClient | LocalClient) -> Weights:
@@ -80,9 +90,12 @@ def sent(client: SiloClient | LocalClient, batches) -> np.ndarray:
 
 def everything(name: str) -> dict[str, np.ndarray]:
     backend = load_backend(name)
+    if not WHOLE:
+        force("book_keeping")  # else TensorFlow compiles each way, to measure it
     found: dict[str, np.ndarray] = {}
     for title, make in (("silo", silo_client), ("local", local_client)):
-        quiet, noisy = make(backend, noise=0.0), make(backend, noise=NOISE)
+        quiet = make(backend)
+        noisy = with_noise(quiet)
         found |= {f"{title}/{key}": part for key, part in after_rounds(quiet).items()}
         found[f"{title} of nothing"] = sent(noisy, [[]] if title == "silo" else [])
         for world, batches in (("present", PRESENT), ("absent", ABSENT)):

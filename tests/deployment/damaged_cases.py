@@ -35,21 +35,28 @@ def main(backend: str, output: str) -> None:
             for part in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
                 if part.name not in _LEFT_ALONE:
                     for name, content in _faults(part.read_bytes()):
-                        found[f"{target}.{part.name}.{name}"] = _asked(backend, target, path, part, content)
+                        if content is not None or part != path:  # a part is absent, not all of it
+                            found[f"{target}.{part.name}.{name}"] = _asked(backend, target, path, part, content)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     Path(output).write_text(json.dumps(found))
 
 
-def _faults(content: bytes) -> Iterator[tuple[str, bytes]]:
+def _faults(content: bytes) -> Iterator[tuple[str, bytes | None]]:
     yield "empty", b""
     yield "half", content[: len(content) // 2]
     yield "text", b"no model\n" * 9
     yield "random", np.random.default_rng(0).bytes(len(content))
+    middle = len(content) // 2
+    yield "one byte", content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+    yield "absent", None
 
 
-def _asked(backend: str, target: str, path: Path, part: Path, content: bytes) -> str:
+def _asked(backend: str, target: str, path: Path, part: Path, content: bytes | None) -> str:
     before = part.read_bytes()
-    part.write_bytes(content)
+    if content is None:
+        part.unlink()
+    else:
+        part.write_bytes(content)
     try:
         open_file(backend, target, path).logits(np.zeros((2, 64), np.float32))
     except UsageError as error:

@@ -34,7 +34,7 @@ from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import FORMAT, OLDEST_FORMAT
-from trustml.record.store import AUDIT, AUDIT_REPORT
+from trustml.record.store import AUDIT, AUDIT_REPORT, MODEL_CARD
 from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
 
@@ -171,10 +171,10 @@ def test_a_run_is_verified_with_its_exports(tmp_path):
 def test_an_audit_that_knew_of_no_file_is_removed(tmp_path, monkeypatch):
     run = copy_of("private", tmp_path)
     monkeypatch.setattr(export, "renew_rows", lambda run, *, family, files: None)
-    for name in (AUDIT, AUDIT_REPORT):
+    for name in (AUDIT, AUDIT_REPORT, MODEL_CARD):
         run.directory.file(name).write_text("concluded before")
     export._renew(run.directory)
-    assert not any(run.directory.file(name).exists() for name in (AUDIT, AUDIT_REPORT))
+    assert not any(run.directory.file(name).exists() for name in (AUDIT, AUDIT_REPORT, MODEL_CARD))
 
 
 @pytest.mark.torch
@@ -222,6 +222,7 @@ def test_what_cannot_be_is_one_line(tmp_path):
         ({"to": "coreml"}, "coreml: is no target; choose one of"),
         ({"to": "pt2", "quantised": "int8"}, "pt2: cannot be rounded as int8"),
         ({"to": "pt2", "calibration": "made"}, "says how values are rounded, and none are"),
+        ({"to": "onnx", "quantised": "int8", "calibration": "train"}, "no epsilon of the run covers"),
     ]:
         with pytest.raises(UsageError, match=said):
             run.export(MODEL, **wrong)
@@ -232,6 +233,30 @@ def test_what_cannot_be_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="is no file"):
         calibration_of("nothing.npz")
     assert not (run.path / EXPORTS).exists()
+
+
+def test_a_public_file_of_the_runs_own_examples_is_refused(tmp_path):
+    """Training examples always, and held-out ones that the run does not disclose: whatever the file is called."""
+    run = copy_of("frameworks", tmp_path).directory
+    job, path = run.job(MODEL), tmp_path / "public.npz"
+    explained = run.arrays("heldout.npz")["inputs"].astype(np.float32)
+    own, other, foreign = (np.random.default_rng(seed).random((4, *job.input_shape), np.float32) for seed in range(3))
+    data = run.file("private/data.npz")
+    data.parent.mkdir(exist_ok=True)
+    data.write_bytes(encode_arrays({"train_inputs": own, "test_inputs": np.concatenate([explained, other])}))
+    for given, said in [
+        (
+            np.concatenate([foreign, own[:1]]),
+            "public.npz: 1 of its inputs are training examples, which would be another",
+        ),
+        (other[:3], "public.npz: 3 of its inputs are held-out examples that the run does not disclose"),
+    ]:
+        path.write_bytes(encode_arrays({"inputs": given}))
+        with pytest.raises(UsageError, match=said):
+            export._values(run, job, path)
+    for given in (foreign, explained):
+        path.write_bytes(encode_arrays({"inputs": given}))
+        np.testing.assert_array_equal(export._values(run, job, path), given)
 
 
 @pytest.mark.parametrize(("quantised", "rounded"), [("dynamic", False), ("int8", False), ("int8", True), ("", False)])
@@ -422,7 +447,7 @@ def test_a_run_of_an_earlier_format_that_is_measured_anew_keeps_no_audit_of_befo
         raise UsageError("its exporter is not here")
 
     run = copy_of("frameworks", tmp_path).directory
-    for name in (AUDIT, AUDIT_REPORT):
+    for name in (AUDIT, AUDIT_REPORT, MODEL_CARD):
         (run.path / name).write_text("of the rows of before")
     monkeypatch.setattr(export, "environment_of", lambda wanted: None)
     monkeypatch.setattr(export, "_write_and_ask", refused)
@@ -432,7 +457,7 @@ def test_a_run_of_an_earlier_format_that_is_measured_anew_keeps_no_audit_of_befo
         run.write_manifest(msgspec.structs.replace(manifest, format=OLDEST_FORMAT if earlier else FORMAT))
         with pytest.raises(UsageError, match="is not here"):
             export.export_model(run, MODEL, target="pt2")
-        assert [(run.path / name).exists() for name in (AUDIT, AUDIT_REPORT)] == [not earlier] * 2
+        assert [(run.path / name).exists() for name in (AUDIT, AUDIT_REPORT, MODEL_CARD)] == [not earlier] * 3
 
 
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):

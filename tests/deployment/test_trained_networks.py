@@ -59,9 +59,14 @@ def test_every_target_says_what_the_trained_model_says(backend, tmp_path, variab
         table[table.measure == f"deployed_{name}"]
         for name in ("logit_difference", "disagreement", "attribution_agreement")
     )
-    assert len(logits) == len(differ) == len(agree) == len(exports)
+    assert len(logits) == len(differ) == len(exports)
+    assert len(agree.drop_duplicates(["job", "subject"])) == len(exports)
     assert logits.value.max() <= LOGITS, logits[["job", "subject", "value"]].to_string()
     assert differ.value.max() == 0 and set(differ.n) == {run.manifest.data.test_examples}
     gradients = agree[agree.method == "input gradients"]
     assert set(gradients.subject) >= {name for name in targets if TARGETS[name].gradients}
     assert fact_of(gradients, "largest_difference", default=float("inf")).max() <= GRADIENTS
+    asked = {name for name in targets if not TARGETS[name].gradients}
+    for method in ("occlusion", "KernelSHAP"):
+        found = agree[(agree.method == method) & agree.subject.isin(asked)]
+        assert set(found.subject) == asked and found.value.min() > 0.99, found[["job", "subject", "value"]].to_string()

@@ -263,7 +263,7 @@ def test_a_resume_removes_what_a_killed_writer_left_and_an_audit_of_what_the_run
     left = [
         copy.path / name for name in (".trustml-half-written.a1b2c3d4", "private/plans/.trustml-half-written.________")
     ]
-    audited = [copy.path / name for name in ("audit.json", "audit.html")]
+    audited = [copy.path / name for name in ("audit.json", "audit.html", "model_card.md")]
     for path in (*left, *audited):
         path.write_bytes(b"{")
     prepare_resume(copy, allow_overrun=True)

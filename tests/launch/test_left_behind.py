@@ -22,7 +22,9 @@ from tests.records import unasked_second_opinion
 from tests.records.make import DENSE
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
+from trustml.launch.process import clean_environment
 from trustml.launch.schedule import JobScheduler
+from trustml.plan.switches import switch_variables
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import read_ledger
 from trustml.processes import module_command
@@ -205,7 +207,8 @@ def test_a_model_that_was_finished_is_not_trained_again_if_its_run_was_killed_be
     directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
     folder = directory.job_folder(JOB)
     command = module_command(Path(sys.executable), "trustml.worker", str(folder))
-    subprocess.run(command.arguments, pass_fds=command.inherited, check=True)  # nobody records its end
+    environment = clean_environment() | switch_variables(directory.job(JOB).execution)
+    subprocess.run(command.arguments, pass_fds=command.inherited, env=environment, check=True)  # nobody records its end
     weights, ledger = ((folder / name).read_bytes() for name in ("weights.safetensors", "ledger.jsonl"))
     run = trustml.resume(directory.path)
     assert run.status == "success", [(record.id, record.reason) for record in run.manifest.jobs]

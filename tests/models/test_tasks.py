@@ -114,6 +114,8 @@ def without_tasks(data):
         later.add("augmentation")
     if data.get("kind") == "DPSGD":
         later |= {"unit", "key", "rows_per_user"}
+    if data.get("kind") == "FedAvg":
+        later.add("clipping_norm")
     if "scope" in data:  # of explanations, not of a background
         later.add("rows")
     return {name: without_tasks(value) for name, value in data.items() if name not in later}

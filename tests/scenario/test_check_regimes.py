@@ -70,6 +70,10 @@ def private(**changes) -> DPFedAvg:
         (FedAvg(target_accuracy=1.1), "target_accuracy", "1.1", "0 < target_accuracy <= 1"),
         (FedAvg(server_momentum=1.0), "server_momentum", "1.0", "server_momentum < 1"),
         (FedAvg(client_optimizer=SGD(learning_rate=0.0)), "client_optimizer.learning_rate", "0.0", "above 0"),
+        (FedAvg(clipping_norm=2.0), "clipping_norm", "2 clips nothing", 'aggregation="masked"'),
+        (FedAvg(aggregation="masked", weighting="uniform"), "clipping_norm", "is missing", "such as 16"),
+        (FedAvg(aggregation="masked", clipping_norm=0.0, weighting="uniform"), "clipping_norm", "0.0", "above 0"),
+        (FedAvg(aggregation="masked", clipping_norm=16.0), "weighting", "sum of updates", 'weighting="uniform"'),
         (FedSGD(server_learning_rate=-0.1), "server_learning_rate", "-0.1", "above 0"),
         (FedProx(proximal=-0.5), "proximal", "-0.5", "0 or more"),
         (FedProx(proximal=float("inf")), "proximal", "inf", "0 or more"),
@@ -149,6 +153,15 @@ def test_what_privacy_for_few_users_says_little_about_is_a_warning(tiny, clients
     assert len(warnings) == len(words)
     for warning, word in zip(warnings, words, strict=True):
         assert word in warning and warning.startswith("training.0") and "use " in warning
+
+
+def test_a_masked_sum_of_one_client_is_refused(tiny):
+    regime = FedAvg(aggregation="masked", weighting="uniform", clipping_norm=16.0, cohort=FixedCohort(clients=1))
+    with pytest.raises(ScenarioError, match="which no mask hides") as caught:
+        check_cohorts(msgspec.structs.replace(tiny, training=(regime,)), {"FedAvg": 20})
+    assert caught.value.field == "training.0.cohort"
+    two = msgspec.structs.replace(regime, cohort=FixedCohort(clients=2))
+    assert check_cohorts(msgspec.structs.replace(tiny, training=(two,)), {"FedAvg": 20}) == []
 
 
 def test_few_clients_are_no_warning_without_privacy(tiny):

@@ -24,8 +24,14 @@ from trustml import processes
 
 HERE = Path(__file__).resolve().parent
 AVAILABLE = sys.platform == "linux"
-_LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
-"""Beginnings of variables that are read after the framework is imported, or that the server sets anew."""
+_LATE = (
+    "PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_", "TORCHINDUCTOR_CACHE_DIR",
+    "PFL_PYTORCH_DEVICE", "GLOO_SOCKET_IFNAME",
+)  # fmt: skip
+"""Beginnings of variables that are read after the framework is imported, or that the server sets anew. Libraries set
+some of them in the process of the tests, too, which would start another server of each framework."""
+_FOUND = "PYTHONPATH"
+"""Where jobs would look for our package, which their server has."""
 _LARGEST = 100_000
 """Bytes of a request: what a packet may hold wherever Linux has its defaults."""
 _ANYWHERE = ("trustml.backends.torch.prv",)
@@ -75,6 +81,7 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
         for name in ("clipping_case", "explaining", "federated_case", "noise_case")
     },
     str(HERE.parent / "backends" / "task_case.py"): _first,
+    str(HERE.parent / "backends" / "private_clients_case.py"): _first,
     str(HERE.parent / "deployment" / "exported_cases.py"): _first,
     str(HERE.parent / "conformance" / "cases.py"): _first,
     str(HERE.parent / "conformance" / "sensitivity_case.py"): _tensorflow_alone,
@@ -99,7 +106,8 @@ class _Start:
         """Name of the server that it is forked from: files of questions have one of their own."""
         if self.main in _ANYWHERE:
             return self.main, self.python
-        early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
+        late = _LATE if self.main in CASES else (*_LATE, _FOUND)
+        early = {name: value for name, value in environment.items() if not name.startswith(late)}
         return self.backend, self.main in CASES, self.python, frozenset(early.items())
 
 

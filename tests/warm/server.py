@@ -37,16 +37,18 @@ def main(backend: str, connection: socket.socket) -> None:
         ready, go = os.pipe()
         middle = os.fork()
         if middle == 0:
-            forked = os.fork()
-            if forked == 0:
+            if os.fork() == 0:
                 os.close(go)
+                request = json.loads(content)
+                if request["leads"]:  # before anybody has its number: whoever is killed with it leads a group by then
+                    os.setsid()
+                os.write(told, str(os.getpid()).encode())
                 os.read(ready, 1)
                 for one in (answer, told, ready):
                     os.close(one)
                 connection.close()
-                code = _code_of(json.loads(content), descriptors)
+                code = _code_of(request, descriptors)
                 leave(code)
-            os.write(told, str(forked).encode())
             os._exit(0)  # what it forked is the child of the process of the tests now
         os.waitpid(middle, 0)
         pid = os.read(answer, 32)
@@ -78,8 +80,6 @@ def _code_of(request: dict[str, Any], descriptors: list[int]) -> int:
 
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> None:
-    if request["leads"]:
-        os.setsid()
     *streams, inherited = descriptors[0], descriptors[1], descriptors[2], descriptors[3:]
     for number, one in enumerate(streams):
         os.dup2(one, number)

@@ -197,6 +197,20 @@ def test_updates_show_in_the_final_model(tmp_path):
 
 
 @pytest.mark.jax
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "regime"),
+    [
+        ("out-of-distribution", DPSGD(noise_multiplier=30.0, epochs=6, batch_size=36)),
+        ("random update", DPFedAvg(noise_multiplier=30.0, clipping_norm=0.5, **DPFEDAVG)),
+    ],
+)
+def test_behind_much_noise_neither_examples_nor_updates_show(tmp_path, kind, regime):
+    found = auc(*work(*prepare(tmp_path, kind, 300, regime=regime)))
+    assert abs(found - 0.5) < 5 * (1 / 3 / 300) ** 0.5  # five standard deviations of the AUC of pure chance
+
+
+@pytest.mark.jax
 def test_a_training_that_broke_off_begins_anew_with_other_coins(tmp_path):
     regime = DPSGD(noise_multiplier=1.0, epochs=1, batch_size=72)
     run, name = prepare(tmp_path, "dirac gradient", 100, regime=regime)

@@ -52,7 +52,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault(reproduction="torch_seed", environment="torch"),
     Fault(reproduction="jax_privacy_gdp", environment="jax"),
     Fault(reproduction="tf_vectorized_pad", environment="tensorflow"),
+    Fault(
+        reproduction="tf_privacy_not_finite",
+        environment="tensorflow",
+        engines=("tf-privacy-optimizer", "tf-privacy-model", "tf-privacy-fast"),
+    ),
     Fault(reproduction="tff_fedprox", environment="tensorflow"),
+    Fault(reproduction="tff_norm_overflow", environment="tensorflow", engines=("tff",)),
     Fault(reproduction="pfl_banded_matrix", environment="torch"),
     Fault(reproduction="pfl_cohort", environment="torch", engines=("pfl",)),
     Fault(reproduction="flower_zero_update", environment="flower", engines=("flower-server", "flower-client")),

@@ -14,6 +14,10 @@ from trustml.data.dataset import Floats, Ints
 PATCHES = 7
 """Of an image, along each side."""
 MOST_GROUPS = 64
+SAMPLES = 4
+"""Coalitions of KernelSHAP for each group, where nobody says how many."""
+NOISE = 1e-6
+"""Of a score, or of an example's largest value: below it float32 answers differ by rounding."""
 _MOST_CHANNELS = 4
 
 Score = Callable[[Floats], Doubles]
@@ -88,6 +92,11 @@ def kernel_shap(
     wanted = root * (worth - design[:, -1:] * total)
     found = np.linalg.lstsq(free, wanted, rcond=None)[0]
     return np.concatenate([found, total[None] - found.sum(axis=0, keepdims=True)]).T
+
+
+def without_noise(found: Doubles) -> Doubles:
+    """Set to 0 what is rounding beside the largest of an example: ranks of it mean nothing. What is no number stays."""
+    return np.where(np.abs(found) <= NOISE * np.abs(found).max(axis=1, keepdims=True), 0.0, found)
 
 
 def _coalitions(count: int, samples: int, generator: np.random.Generator) -> tuple[npt.NDArray[np.bool_], Doubles]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from trustml.attribution.asking import Bools, Doubles, Predict, predict_all
+from trustml.attribution.asking import ROWS_AT_ONCE, Bools, Doubles, Predict, predict_all
 from trustml.attribution.removal import counts_of
 from trustml.data.dataset import Floats, Ints
 
@@ -90,12 +90,23 @@ def road(
     scores = attributions.sum(axis=3, dtype=np.float64).reshape(len(inputs), -1)
     places = np.argsort(-scores if order == "most_relevant_first" else scores, axis=1, kind="stable")
     correct = np.empty((len(inputs), len(counts)), np.bool_)
-    for column, count in enumerate(counts):
-        removed = np.zeros(scores.shape, np.bool_)
-        np.put_along_axis(removed, places[:, :count], True, axis=1)
-        filled = impute(inputs, removed=removed.reshape(-1, height, width), noise=noise)
-        correct[:, column] = predict_all(predict, filled).argmax(axis=1) == labels
+    examples_at_once = max(1, ROWS_AT_ONCE // len(counts))  # a network is asked for all fractions together
+    for start in range(0, len(inputs), examples_at_once):
+        rows = slice(start, start + examples_at_once)
+        filled = np.empty((len(places[rows]), len(counts), *inputs.shape[1:]), np.float32)
+        for column, count in enumerate(counts):
+            removed = _first(places[rows], count).reshape(-1, height, width)
+            filled[:, column] = impute(inputs[rows], removed=removed, noise=noise[rows])
+        found = predict_all(predict, filled.reshape(-1, *inputs.shape[1:])).argmax(axis=1)
+        correct[rows] = found.reshape(-1, len(counts)) == labels[rows, None]
     return Filled(fractions=counts / (height * width), correct=correct)
+
+
+def _first(places: Ints, count: int) -> Bools:
+    """Mark the first `count` places of each row, (n, pixels)."""
+    marked = np.zeros(places.shape, np.bool_)
+    np.put_along_axis(marked, places[:, :count], True, axis=1)
+    return marked
 
 
 def impute(inputs: Floats, *, removed: Bools, noise: Floats) -> Floats:

@@ -29,13 +29,15 @@ def check_deployed(held: HeldAgainst) -> list[Finding]:
     held : HeldAgainst
     """
     rows = {row.measure: row for row in held.rows}
-    return [_answers(held, rows), _explanations(held, rows), _statement(held)]
+    explained = [row for row in held.rows if row.measure == "deployed_attribution_agreement"]
+    return [_answers(held, rows), _explanations(held, explained), _statement(held)]
 
 
 def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
     gap = rows["deployed_logit_difference"]
     differ, score = rows.get("deployed_disagreement"), rows.get("deployed_score_difference")
-    figures = tuple(_measurement(row) for row in (differ, gap, score) if row is not None)
+    shown = (differ, gap, score, rows.get("deployed_roc_auc_difference"))
+    figures = tuple(_measurement(row) for row in shown if row is not None)
     severity, title = _judged(held, gap, differ, score)
     asked = "held-out" if held.exported.held_out else "explained"
     return Finding(
@@ -76,21 +78,23 @@ def _judged(held: HeldAgainst, gap: Row, differ: Row | None, score: Row | None) 
     return "pass", f"The file answers as the model that was audited, on what was asked: {told}"
 
 
-def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
-    row = rows["deployed_attribution_agreement"]
+def _explanations(held: HeldAgainst, rows: list[Row]) -> Finding:
+    """Judge by the way of explaining that agrees least."""
+    absent = [row for row in rows if row.value is None]
     base = Finding(
         id="deployed.explanations",
         check="deployed",
         severity="not checked",
         title="Not checked: nothing could be ranked",
         claim=f"explanations of {held.model} hold for the file",
-        reason=str(row.facts.get("reason", "")),
+        reason="; ".join(str(row.facts.get("reason", "")) for row in absent),
         would_change=_AGAIN,
     )
-    if row.value is None:
+    if absent:
         return base
+    row = min(rows, key=lambda one: float(one.facts["least_agreement"]))
     least = float(row.facts["least_agreement"])
-    moved = float(row.facts["largest_difference"])
+    moved = max(float(one.facts["largest_difference"]) for one in rows)
     alike = least > 1 - MOST_APART and (held.rounded or moved <= MOST_MOVED)
     severity: Severity = "pass" if alike else "note" if held.exported.quantised else "risk"
     words = "agree with those of the model" if alike else "are not those of the model"
@@ -101,8 +105,8 @@ def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
         title=f"Explanations of the file {words}: rank correlation {row.value:.4f}, of the worst example {least:.4f}, "
         f"largest difference {moved:.1e} of the largest",
         claim=base.claim,
-        measured=(_measurement(row),),
-        how=f"Both explained anew by {row.method} on the same {row.n} examples.",
+        measured=tuple(_measurement(one) for one in rows),
+        how=f"Both explained anew by {' and by '.join(one.method for one in rows)} on the same {row.n} examples.",
         would_change=_AGAIN,
     )
 
@@ -155,4 +159,5 @@ def _as_now(statement: ExportedStatement) -> ExportedStatement:
 
 
 def _measurement(row: Row) -> Measurement:
-    return msgspec.structs.replace(measured(row), label=MEASURES[row.measure].title)
+    title = MEASURES[row.measure].title
+    return msgspec.structs.replace(measured(row), label=f"{title} by {row.method}" if row.method else title)

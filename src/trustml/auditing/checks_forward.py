@@ -11,7 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from trustml.attribution.asking import Doubles
-from trustml.attribution.occlusion import are_channels_first, feature_groups, kernel_shap, occluded
+from trustml.attribution.occlusion import (
+    NOISE,
+    SAMPLES,
+    are_channels_first,
+    feature_groups,
+    kernel_shap,
+    occluded,
+    without_noise,
+)
 from trustml.attribution.similarity import spearman
 from trustml.auditing.checks_explanations import beside, checked, sanity, stability, unfinished
 from trustml.auditing.explained import FEWEST, Explained
@@ -25,10 +33,6 @@ NEIGHBOURS = 4
 """Of each example, whose explanations are looked at."""
 ORDERS = 8
 """Random orders that an explanation's is held against."""
-SAMPLES = 4
-"""Of KernelSHAP, in groups."""
-_NOISE = 1e-6
-"""Of a score: below it float32 answers differ by rounding."""
 
 
 def check_forward(explained: Explained, *, shuffles: bool = False) -> list[Finding]:
@@ -84,7 +88,7 @@ def _faithful(explained: Explained) -> Finding:
     gains, scale = (np.concatenate(part) for part in zip(*found, strict=True))
     if not np.isfinite(gains).all():
         return _no_numbers("occlusion", gains)
-    if np.abs(gains).max() <= _NOISE * max(scale.max(), np.finfo(np.float64).tiny):
+    if np.abs(gains).max() <= NOISE * max(scale.max(), np.finfo(np.float64).tiny):
         return not_checked("explanations", "occlusion", why="the order of features changes nothing in how outputs fall")
     low, high = mean_ends(gains, confidence=explained.confidence)
     mean = float(gains.mean())
@@ -162,7 +166,7 @@ def _alike(explained: Explained) -> Finding:
         )
         if not np.isfinite(shapley).all():
             raise FloatingPointError("the model answers with what is no number where features are changed")
-        return spearman(_without_noise(shapley), _without_noise(_occlusion(mine, mine.inputs)))
+        return spearman(without_noise(shapley), without_noise(_occlusion(mine, mine.inputs)))
 
     found, finished = explained.in_parts("explanations, KernelSHAP", part)
     if finished.done < FEWEST:
@@ -195,11 +199,6 @@ def _alike(explained: Explained) -> Finding:
         "they differ where features act together, and by the draw of coalitions.",
         would_change="another baseline, other groups, more coalitions",
     )
-
-
-def _without_noise(found: Doubles) -> Doubles:
-    """Set to 0 what is rounding beside the largest of an example: ranks of it mean nothing."""
-    return np.where(np.abs(found) > _NOISE * np.abs(found).max(axis=1, keepdims=True), found, 0.0)
 
 
 def _no_numbers(name: str, found: Doubles) -> Finding:

@@ -257,7 +257,7 @@ class Federation(Protocol):
         ...
 
     def clipping_norm(self) -> float:
-        """Clipping norm of the next round; 0 without privacy."""
+        """Clipping norm of the next round; 0 where nothing is clipped."""
         ...
 
 

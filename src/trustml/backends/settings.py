@@ -300,10 +300,17 @@ class RoundOutcome:
         Mean over the clients of the L2 norm of their updates, before clipping.
     left_out : int
         Clients whose update was not finite and counted as zero, as far as the library tells.
+    summed : bool
+        Whether enough clients came for a sum.
+    bytes_up, bytes_down : int
+        Of the messages of secure aggregation, all clients together; 0 where there are none.
     """
 
     update_norm: float | None = None
     left_out: int = 0
+    summed: bool = True
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,11 +42,12 @@ from trustml.record.exports import (
 )
 from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
 from trustml.record.schema import FORMAT, JobRecord, Manifest, task_of
-from trustml.record.store import AUDIT, AUDIT_REPORT, HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.read import from_plain
 
 _TIMEOUT = 900.0
 _NOT_TOLD = ("drawn_logits", f"{MEMBERS}_logits")
+_ANOTHER_ACCESS = "would be another access to private data, which no epsilon of the run covers"
 _MADE = 256
 """Random inputs by whose values is rounded."""
 
@@ -90,12 +91,12 @@ def export_model(
         If what writes or runs it is not installed.
     """
     wanted = _target(target, quantised)
+    calibration = calibration_of(calibration)
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
         if native_of(job.model) is not None:
-            said = f"is a network of own code; load {weights.name} of its job into it, and export that"
-            raise UsageError(f"{model}: {said}")
+            raise UsageError(f"{model}: is a network of own code; load its {weights.name} into it, and export that")
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
         _renew_earlier(run, manifest)
@@ -127,20 +128,14 @@ def _renew_earlier(run: RunDirectory, manifest: Manifest) -> None:
     """Measure a run of an earlier format anew, or the statement inside a file would be that of an earlier version."""
     if manifest.format != FORMAT:
         write_measures(run)
-        _remove_audit(run)
+        run.remove_audit()
 
 
 def _renew(run: RunDirectory) -> None:
     """Make all rows on exported files anew."""
     renew_rows(run, family="deployed", files=_files(run))
     renew_rows(run, family="deployed attacks", files={})
-    _remove_audit(run)
-
-
-def _remove_audit(run: RunDirectory) -> None:
-    """Remove an audit that was concluded from other rows than the run has now."""
-    for name in (AUDIT, AUDIT_REPORT):
-        run.file(name).unlink(missing_ok=True)
+    run.remove_audit()
 
 
 def _write_and_ask(
@@ -170,8 +165,8 @@ def _refuse_unrounded(folder: Path, request: ExportRequest) -> None:
         )
 
 
-def calibration_of(text: str) -> Calibration | Path:
-    """Read whose values a file is rounded by: a word, or the name of a ``.npz`` file.
+def calibration_of(text: str | Path) -> Calibration | Path:
+    """Read whose values a file is rounded by: a word, or a ``.npz`` file.
 
     Raises
     ------
@@ -183,12 +178,11 @@ def calibration_of(text: str) -> Calibration | Path:
         return known[known.index(text)]
     if text in ("train", "training"):
         raise UsageError(
-            "calibrate: training examples would be another access to private data, which no epsilon of the run covers; "
-            "choose made, explained, or a file of public inputs"
+            f"calibrate: training examples {_ANOTHER_ACCESS}; choose made, explained, or a file of public inputs"
         )
     path = Path(text)
     if not path.is_file():
-        raise UsageError(f"calibrate: {text!r} is no file, nor one of made and explained; name one of them")
+        raise UsageError(f"calibrate: {str(text)!r} is no file, nor one of made and explained; name one of them")
     return path
 
 
@@ -241,7 +235,9 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         given = read_arrays(calibration).get("inputs")
         if given is None or given.shape[1:] != job.input_shape or not len(given) or given.dtype.kind not in "biuf":
             raise UsageError(f"{calibration}: holds no `inputs` of shape (n, {', '.join(map(str, job.input_shape))})")
-        return given.astype(np.float32)
+        inputs: Floats = given.astype(np.float32)
+        _refuse_own_examples(run, inputs, calibration)
+        return inputs
     if calibration == "explained":
         inputs = run.arrays(HELDOUT)["inputs"].astype(np.float32)
         if not len(inputs):
@@ -255,6 +251,26 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         return drawn.integers(0, layer.vocabulary, size=(_MADE, *job.input_shape)).astype(np.float32)
     made = drawn.uniform(size=(_MADE, *job.input_shape)) if images else drawn.normal(size=(_MADE, *job.input_shape))
     return made.astype(np.float32)
+
+
+def _refuse_own_examples(run: RunDirectory, given: Floats, path: Path) -> None:
+    """Refuse a file, said to be public, of training examples, or of held-out ones that the run does not disclose."""
+    if not run.file(PRIVATE_DATA).is_file():
+        return
+    stored = run.mapped(PRIVATE_DATA, names=["train_inputs", "test_inputs"])
+    rows = {one.tobytes() for one in given}
+    trained = rows & {np.asarray(one, np.float32).tobytes() for one in stored["train_inputs"]}
+    if trained:
+        raise UsageError(
+            f"{path}: {len(trained)} of its inputs are training examples, which {_ANOTHER_ACCESS}; take them out"
+        )
+    told = {np.asarray(one, np.float32).tobytes() for one in run.arrays(HELDOUT)["inputs"]}
+    held_out = rows & {np.asarray(one, np.float32).tobytes() for one in stored["test_inputs"]} - told
+    if held_out:
+        raise UsageError(
+            f"{path}: {len(held_out)} of its inputs are held-out examples that the run does not disclose; take them "
+            "out, or choose explained"
+        )
 
 
 def questions_of(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:

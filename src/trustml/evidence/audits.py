@@ -9,10 +9,9 @@ from pathlib import Path
 import msgspec
 
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit, encode_audit
-from trustml.evidence.bundle import MODEL_CARD
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome, as_written, same_number, says_no_more, text_of
 from trustml.record.files import UNREADABLE, plain_bytes
-from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, MODEL_CARD, RunDirectory
 from trustml.report.audit.html import audit_html
 from trustml.report.audit.model_card import model_card
 

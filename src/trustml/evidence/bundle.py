@@ -37,6 +37,7 @@ from trustml.record.store import (
     HELDOUT,
     MANIFEST,
     MEASURES,
+    MODEL_CARD,
     PRIVACY,
     RunDirectory,
 )
@@ -49,7 +50,6 @@ INDEX = BUNDLE_INDEX
 SIGNATURE = "bundle.dsse.json"
 SIGSTORE = "bundle.sigstore.json"
 """The signature by a key of P-256, in the form that model-signing reads."""
-MODEL_CARD = "model_card.md"
 
 LEFT_OUT_DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"
 _PUBLISHED = (CURVES, AUDIT, AUDIT_REPORT, MODEL_CARD)

@@ -29,7 +29,7 @@ from trustml.plan.user_mechanism import next_user_attempt
 from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import remove_half_written, sha256
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.store import AUDIT, AUDIT_REPORT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg, PrivateClients
 from trustml.scenario.places import Local
 from trustml.scenario.problems import explain_problem
@@ -96,8 +96,7 @@ def prepare_resume(
     run.write_manifest(manifest)
     # Only now: killed before, the jobs are those of the old manifest, and after, those of the new one.
     settle_jobs(run, manifest)
-    for name in (AUDIT, AUDIT_REPORT):  # of the run as it was: beside what it will be it would be a forgery
-        run.file(name).unlink(missing_ok=True)
+    run.remove_audit()  # of the run as it was: beside what it will be it would be a forgery
     return manifest
 
 

@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attribution.similarity import spearman
+from trustml.data.dataset import LabelArray
 from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.classification import classification_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
+from trustml.measures.resampling import estimates
 from trustml.measures.row import About, Facts, Row
 from trustml.measures.score_differences import mcnemar, paired_interval
 from trustml.models.answers import answers, right
@@ -127,7 +130,38 @@ def _agreement_rows(
                 about=About(interval="newcombe", confidence=0.95, p_value=mcnemar(*hits), facts=facts),
             )
         )
-    return rows
+    return [*rows, *_area_rows(evidence, exported, record, (model, file, labels), facts=facts)]
+
+
+def _area_rows(
+    evidence: Evidence,
+    exported: ExportRecord,
+    record: JobRecord,
+    asked: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], LabelArray],
+    *,
+    facts: Facts,
+) -> list[Row]:
+    """How much better it ranks the examples than the model; nothing where there is nothing to rank."""
+    model, file, labels = asked
+    if not np.isfinite(file).all():
+        return []
+    of_model, of_file = (
+        classification_statistics(evidence.task, one, labels)[0].get("roc_auc") for one in (model, file)
+    )
+    if of_model is None or of_file is None:
+        return []
+    found = estimates({"": lambda weights: of_file(weights) - of_model(weights)}, examples=len(labels))[""]
+    return [
+        evidence.row(
+            "deployed_roc_auc_difference",
+            found.value,
+            record=record,
+            subject=exported.title,
+            n=len(labels),
+            interval=(found.low, found.high),
+            about=About(interval="bootstrap over examples", confidence=0.95, facts=facts | found.facts),
+        )
+    ]
 
 
 def relative_gap(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> float:
@@ -147,30 +181,44 @@ def _ranks(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> npt
 def _explanation_rows(
     evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
 ) -> list[Row]:
-    """Rank agreement of its explanations with those of the model."""
+    """Rank agreement of its explanations with those of the model, a row for each way of explaining."""
     measure = "deployed_attribution_agreement"
     if not exported.attributions:
         about = absent("no example is explained, or inputs are token ids, between which there is nothing to change")
         return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
-    name = exported.attributions.replace(" ", "_")
-    file, model = (arrays[f"{who}.{name}"].reshape(exported.explained, -1) for who in ("file", "model"))
+    ways = [(exported.attributions, exported.attributions.replace(" ", "_")), ("KernelSHAP", "kernel_shap")]
+    return [
+        _explanation_row(evidence, exported, record, method, (arrays[f"file.{name}"], arrays[f"model.{name}"]))
+        for method, name in ways
+        if f"file.{name}" in arrays
+    ]
+
+
+def _explanation_row(
+    evidence: Evidence,
+    exported: ExportRecord,
+    record: JobRecord,
+    method: str,
+    found: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+) -> Row:
+    """Rank agreement of explanations by one method, of file and model."""
+    measure = "deployed_attribution_agreement"
+    file, model = (one.reshape(exported.explained, -1) for one in found)
     ranks = _ranks(file, model)
     defined = ranks[np.isfinite(ranks)]
     if not len(defined):
         about = absent("every explained example's attributions are constant, and rank nothing")
-        return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
+        return evidence.row(measure, None, record=record, subject=exported.title, method=method, n=0, about=about)
     facts: Facts = {"least_agreement": float(defined.min()), "largest_difference": _largest(file, model)}
-    return [
-        evidence.row(
-            measure,
-            float(defined.mean()),
-            record=record,
-            subject=exported.title,
-            method=exported.attributions,
-            n=len(defined),
-            about=About(facts=facts),
-        )
-    ]
+    return evidence.row(
+        measure,
+        float(defined.mean()),
+        record=record,
+        subject=exported.title,
+        method=method,
+        n=len(defined),
+        about=About(facts=facts),
+    )
 
 
 def _largest(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> float:

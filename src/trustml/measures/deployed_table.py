@@ -46,12 +46,21 @@ DEPLOYED_MEASURES: dict[str, Measure] = {
         spread="interval",
         shown=("deployed",),
     ),
+    "deployed_roc_auc_difference": _deployed(
+        better="higher",
+        title="difference of ROC-AUC",
+        meaning="Area under the ROC curve (`roc_auc`) of an exported file less that of the model that was audited, on "
+        "the same held-out examples; paired bootstrap over examples, 95 %, without width where both rank all alike.",
+        heading="ROC-AUC",
+        spread="interval",
+        shown=("deployed",),
+    ),
     "deployed_attribution_agreement": _deployed(
         better="higher",
         title="attribution agreement",
         meaning="Rank correlation (Spearman) of attributions of an exported file with those of the model, both made "
         "anew in the same way, mean over explained examples: input gradients where the runtime has them, else "
-        "occlusion (Zeiler and Fergus 2014).",
+        "occlusion (Zeiler and Fergus 2014) and KernelSHAP (Lundberg and Lee 2017), of the same coalitions.",
         heading="attributions",
         shown=("deployed",),
     ),

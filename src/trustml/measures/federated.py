@@ -24,6 +24,7 @@ from trustml.scenario.partition import Everyone
 from trustml.scenario.regimes import Plain
 
 _NO_ACCURACY = "a regression has no accuracy"
+_UNSEEN = "behind masks nobody sees the update of a client"
 _COMPRESSED_ABOVE = 20_000
 """TFF's compression aggregator quantises tensors of more values than this, to one byte each."""
 
@@ -147,7 +148,7 @@ def _round_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Ro
     elif rounds is not None:
         norms = rounds["update_norm"][np.isfinite(rounds["update_norm"])]
         value = float(np.median(norms)) if len(norms) else None
-        about = absent("the library does not tell it for this aggregation")
+        about = absent(_UNSEEN if _is_masked(job) else "the library does not tell it for this aggregation")
         if len(norms):
             about = About(facts={"norm_first": float(norms[0]), "norm_last": float(norms[-1])})
         rows.append(
@@ -187,6 +188,8 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     sizes = [math.prod(shape) for shape in shapes.values()]
     participants = _participants(evidence, job)
     down = up = 4.0 * sum(sizes)
+    if _is_masked(job):
+        return _masked_rows(evidence, record, job, weights=down * participants)
     how = "float32 weights"
     if isinstance(job.regime, FedAvg) and job.regime.aggregation == "compressed":
         up = float(sum(size if size > _COMPRESSED_ABOVE else 4 * size for size in sizes))
@@ -204,6 +207,25 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         )
         for measure, payload, coding in (("bytes_down", down, "float32 weights"), ("bytes_up", up, how))
     ]
+
+
+def _masked_rows(evidence: Evidence, record: JobRecord, job: TrainJob, *, weights: float) -> list[Row]:
+    """Bytes of the protocol's own messages, as they were in the rounds that had a sum."""
+    rounds = rounds_of(evidence, job) or {}
+    rows = []
+    for measure, name, more in (("bytes_down", "sent_down", weights), ("bytes_up", "sent_up", 0.0)):
+        sent = rounds.get(name, np.zeros(0))
+        sent = sent[sent > 0]
+        about = About(facts={"summed_rounds": len(sent), "with_weights": more > 0})
+        if not len(sent):
+            about = absent("no round had a sum")
+        value = more + float(sent.mean()) if len(sent) else None
+        rows.append(evidence.row(measure, value, record=record, subject="round", n=len(sent), about=about))
+    return rows
+
+
+def _is_masked(job: TrainJob) -> bool:
+    return isinstance(job.regime, FedAvg) and job.regime.aggregation == "masked"
 
 
 def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:

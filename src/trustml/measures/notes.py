@@ -133,6 +133,11 @@ REST: dict[str, _Words] = {
     "norm_first": "median over rounds; {norm_first:.4g} at first, {norm_last:.4g} at last",
     "clients_a_round": "{clients_a_round:g} clients a round expected; {coding}; payload alone, no protocol, no "
     "encryption",
+    "summed_rounds": lambda known: (
+        "all messages of secure aggregation"
+        + (", and float32 weights to each client expected" if known["with_weights"] else "")
+        + f", mean of {known['summed_rounds']} rounds; no headers, no encryption of the wire"
+    ),
     "against": "against {against}, batches of {batch_size}",
     "of_mean": "{of_mean:.4g} by always answering the mean",
     "of_median": "{of_median:.4g} by always answering the median",
@@ -213,7 +218,16 @@ SILENT = frozenset(
             "limit",
         ),
         *("seeds", "secret_sampling", "largest_participation", "samplings", "bound", "subtrahend", "gradient_methods"),
-        *("examples", "compiled_anew", "clients", "examples_each", "evaluate_every", "norm_last", "coding"),
+        *(
+            "examples",
+            "compiled_anew",
+            "clients",
+            "examples_each",
+            "evaluate_every",
+            "norm_last",
+            "coding",
+            "with_weights",
+        ),
         *("batch_size", "repetitions", "together", "first_variant", "second_variant", "variant", "canaries", "fault"),
         *(
             "class_name",

@@ -142,6 +142,7 @@ _LATER_OF_KIND: dict[tuple[str, str], Any] = {
     ("DPSGD", "unit"): "example",
     ("DPSGD", "key"): [],
     ("DPSGD", "rows_per_user"): 8,
+    ("FedAvg", "clipping_norm"): None,
 }
 """The same of one kind of struct alone, where others had the field before."""
 

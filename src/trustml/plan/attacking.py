@@ -223,7 +223,7 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
     """Attack the first seed of every model, in the backend that differentiates gradients: weights are canonical."""
     gradients, inversion = scenario.attacks.gradient_inversion, scenario.attacks.model_inversion
     jobs: list[ReconstructionJob] = []
-    silos = dict.fromkeys(job.regime.title for job in train if isinstance(job.regime, SiloDPFedAvg))
+    unseen = {job.regime.title: why for job in train if (why := _why_no_updates(job.regime))}
     if gradients is None and inversion is None:
         return jobs, []
     if native_of(scenario.model) is not None:
@@ -231,7 +231,7 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
         return jobs, [Skip(backend=SHADOW_BACKEND, method="reconstruction", reason=reason)]
     for job in train:
         own = gradients if isinstance(job.regime, FederatedSpec) else None  # a key divides rows of DPSGD too
-        if isinstance(job.regime, SiloDPFedAvg):
+        if job.regime.title in unseen:
             own = None
         if job.seed != scenario.seeds[0] or (own is None and inversion is None):
             continue
@@ -260,5 +260,15 @@ def _reconstruction_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tup
             )
         )
     what = "gradient inversion of {}".format
-    unfit = [Skip(backend=SHADOW_BACKEND, method=what(title), reason=_SILO) for title in silos if gradients is not None]
-    return jobs, unfit
+    told = unseen if gradients is not None else {}
+    return jobs, [Skip(backend=SHADOW_BACKEND, method=what(title), reason=why) for title, why in told.items()]
+
+
+def _why_no_updates(regime: Regime) -> str:
+    """Tell why nobody sees an update of a client that could be attacked; empty where somebody does."""
+    match regime:
+        case SiloDPFedAvg():
+            return _SILO
+        case FedAvg(aggregation="masked"):
+            return "no update of a client is seen behind its masks, and the server learns the sum of many alone"
+    return ""

@@ -64,6 +64,8 @@ def _federated_support(entry: BackendEntry, regime: FederatedSpec) -> Support:
     if isinstance(general, Missing):
         return general
     match regime:
+        case FedAvg(aggregation="masked"):
+            return entry.regimes.plain  # each client trains by itself
         case FedAvg(aggregation=aggregation) if aggregation != "mean" and not entry.regimes.aggregations:
             reason = f"aggregation {aggregation!r} is {_AGGREGATION[aggregation]}; {general.library} has none"
             return Missing(reason=reason)

@@ -265,7 +265,8 @@ RELEASED: tuple[Known, ...] = (
     *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",
-        "participants asked update_norm clipping_norm left_out client_mean client_tenth client_worst client_best",
+        "participants asked update_norm clipping_norm left_out client_mean client_tenth client_worst client_best "
+        "sent_up sent_down",
         "model",
         plain_only=True,
     ),

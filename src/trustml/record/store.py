@@ -54,6 +54,7 @@ CURVES = "curves.json"
 EXPOSED = "private/attacks/exposed.npz"
 AUDIT = "audit.json"
 AUDIT_REPORT = "audit.html"
+MODEL_CARD = "model_card.md"
 BUNDLE_INDEX = "bundle.json"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
@@ -164,6 +165,11 @@ class RunDirectory:
         except OSError:
             return False
         return False
+
+    def remove_audit(self) -> None:
+        """Remove an audit that was concluded from other rows than the run has, or will have, and what shows it."""
+        for name in (AUDIT, AUDIT_REPORT, MODEL_CARD):
+            self.file(name).unlink(missing_ok=True)
 
     def write_private_warnings(self, warnings: Collection[str]) -> None:
         """Keep what whoever runs the scenario should know of the data, from which it follows."""

@@ -12,6 +12,7 @@ from trustml.scenario.clipping import Adaptive, Flat
 from trustml.scenario.federated import (
     BandedMatrix,
     DPFedAvg,
+    FedAvg,
     FederatedRegime,
     IndependentNoise,
     LocalDPFedAvg,
@@ -45,6 +46,8 @@ def check_regime(regime: Regime, field: str) -> None:
             _check_private_rounds(regime, field)
         case PrivateClientsSpec():
             _check_private_clients(regime, field)
+        case FedAvg():
+            _check_sums(regime, field)
 
 
 def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
@@ -70,6 +73,12 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
                 f"{field}.cohort.clients",
                 f"{asked} participants a round are more than the {count} clients",
                 fix=f"use {count} or fewer",
+            )
+        if isinstance(regime, FedAvg) and regime.aggregation == "masked" and asked < 2:
+            raise ScenarioError(
+                f"{field}.cohort",
+                "one client a round has a sum that is its own update, which no mask hides",
+                fix="ask 2 or more a round",
             )
         if isinstance(regime, LocalDPFedAvg):
             warnings += _delta_warnings(regime, field, count, what="client")
@@ -320,6 +329,21 @@ def _check_private_clients(regime: PrivateClients, field: str) -> None:
         problem = f"has clients drawn again until each has {partition.minimum} examples: one label could move all"
     if problem:
         raise ScenarioError(f"{field}.partition.minimum", problem, fix=fix)
+
+
+def _check_sums(regime: FedAvg, field: str) -> None:
+    """Check what masked sums need, and nothing else takes."""
+    if regime.aggregation != "masked":
+        if regime.clipping_norm is not None:
+            reason = f'{regime.clipping_norm:g} clips nothing where aggregation is "{regime.aggregation}"'
+            raise ScenarioError(f"{field}.clipping_norm", reason, fix='leave it out, or use aggregation="masked"')
+        return
+    if regime.clipping_norm is None:
+        reason = "is missing, and masked words hold numbers of a range that all clients keep to"
+        raise ScenarioError(f"{field}.clipping_norm", reason, fix="give a norm above those of updates, such as 16")
+    if regime.weighting != "uniform":
+        reason = "gives clients weights that a server would have to know, and it learns the sum of updates alone"
+        raise ScenarioError(f"{field}.weighting", reason, fix='use weighting="uniform"')
 
 
 def _check_private_rounds(regime: DPFedAvg, field: str) -> None:

@@ -13,7 +13,7 @@ from trustml.scenario.partition import IID, Cohort, Everyone, Partition
 from trustml.scenario.regime import RegimeSpec
 
 Weighting: TypeAlias = Literal["examples", "uniform"]
-Aggregation: TypeAlias = Literal["mean", "robust", "compressed", "secure"]
+Aggregation: TypeAlias = Literal["mean", "masked", "robust", "compressed", "secure"]
 
 
 class FederatedSpec(RegimeSpec, frozen=True, kw_only=True):
@@ -65,15 +65,20 @@ class FedAvg(LocalSpec, frozen=True, kw_only=True, tag="FedAvg"):
     ----------
     server_momentum : float
         FedAvgM (Hsu et al. 2019) where it is not 0.
-    aggregation : {"mean", "robust", "compressed", "secure"}
-        ``"mean"``, or one of TFF's own aggregators: ``"robust"`` zeroes and clips outliers by adaptive norms,
-        ``"compressed"`` does the same and quantises weight tensors of more than 20,000 values to 8 bits,
-        ``"secure"`` does the same and sums in fixed point as secure aggregation would. The last is a simulation of
-        the numbers alone: nothing is hidden from anybody.
+    aggregation : {"mean", "masked", "robust", "compressed", "secure"}
+        ``"mean"``; ``"masked"``, secure aggregation with real masks, in which the server learns the sum of those who
+        stay and no update (:mod:`trustml.privacy.secure_aggregation`); or one of TFF's own aggregators: ``"robust"``
+        zeroes and clips outliers by adaptive norms, ``"compressed"`` does the same and quantises weight tensors of more
+        than 20,000 values to 8 bits, ``"secure"`` does the same and sums in fixed point as secure aggregation would.
+        The last is a simulation of the numbers alone: nothing is hidden from anybody.
+    clipping_norm : float, optional
+        With ``aggregation="masked"``, where it must be given: largest L2 norm of an update that is sent, as masked
+        words have a range. Nobody sees who is clipped, so leave room above the updates of ``aggregation="mean"``.
     """
 
     server_momentum: BelowOne = 0.0
     aggregation: Aggregation = "mean"
+    clipping_norm: Positive | None = None
 
 
 class FedProx(LocalSpec, frozen=True, kw_only=True, tag="FedProx"):

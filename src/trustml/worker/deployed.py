@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attribution.asking import Doubles
-from trustml.attribution.occlusion import feature_groups, occluded
+from trustml.attribution.occlusion import SAMPLES, feature_groups, kernel_shap, occluded, without_noise
 from trustml.backends.contract import Deployed, Network
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
@@ -90,22 +90,27 @@ def _explanations(opened: Deployed, network: Network, inputs: Floats, targets: I
     try:
         gradients = opened.input_gradients(inputs, targets)
     except NotImplementedError:
-        return {
-            f"{who}.occlusion": _occlusion(one.logits, inputs, targets)
-            for who, one in (("file", opened), ("model", network))
-        }
+        return _by_forward_passes(opened.logits, "file", inputs, targets) | _by_forward_passes(
+            network.logits, "model", inputs, targets
+        )
     return {"file.input_gradients": gradients, "model.input_gradients": network.input_gradients(inputs, targets)}
 
 
-def _occlusion(ask: Callable[[Floats], Floats], inputs: Floats, targets: Ints) -> Floats:
-    """How far the target's logit falls where a group of features is set to 0, (n, groups)."""
+def _by_forward_passes(ask: Callable[[Floats], Floats], who: str, inputs: Floats, targets: Ints) -> dict[str, Floats]:
+    """Occlusion and KernelSHAP of the target's logit, by groups of features that are set to 0; each (n, groups)."""
     rows = np.arange(len(inputs))
 
     def scores(changed: Floats) -> Doubles:
         return np.stack([by_rows(ask, one)[rows, targets] for one in changed]).astype(np.float64)
 
-    groups = feature_groups(inputs.shape[1:])
-    return occluded(inputs, np.zeros_like(inputs), groups, scores).astype(np.float32)
+    groups, zeros = feature_groups(inputs.shape[1:]), np.zeros_like(inputs)
+    drawn = np.random.default_rng(0)  # the same coalitions for file and model
+    samples = SAMPLES * (int(groups.max()) + 1)
+    shapley = kernel_shap(inputs, zeros, groups, scores, samples=samples, generator=drawn)
+    return {
+        f"{who}.occlusion": occluded(inputs, zeros, groups, scores).astype(np.float32),
+        f"{who}.kernel_shap": without_noise(shapley).astype(np.float32),
+    }
 
 
 def _seconds(opened: Deployed, network: Network, inputs: Floats) -> dict[str, Floats]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from trustml.backends.contract import Backend, Client, Model
+from trustml.backends.contract import Backend, Client, Federation, Model
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
@@ -28,7 +28,7 @@ from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive
-from trustml.scenario.federated import DPFedAvg, FederatedRegime
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedRegime
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
@@ -60,6 +60,7 @@ class FederatedDriver:
         self._job, self._regime, self._mechanism = job, job.regime, job.mechanism
         self._backend, self._model, self._examples = backend, model, examples
         self._commitment, self._at = commitment, at
+        self._masked = isinstance(job.regime, FedAvg) and job.regime.aggregation == "masked"
         self._ledger = at.folder / "ledger.jsonl"
         owners, _ = read_owners(read_arrays(inside(at.root, job.clients)), name=job.clients, examples=len(examples))
         if job.mechanism is not None and owners_fingerprint(owners) != job.mechanism.users:
@@ -74,7 +75,7 @@ class FederatedDriver:
         if mechanism is not None:
             check_draws(mechanism, np.diff(plan.rounds), examples=mechanism.examples, name=self._job.id)
         with at.clock.stage("federation_setup"):
-            federation = self._backend.federated(self._model, self._settings(plan))
+            federation = self._federation(plan)
         look = Look(self._job, self._backend, self._model, at=at)
         outcomes: list[RoundOutcome] = []
         clips: list[float] = []
@@ -91,7 +92,7 @@ class FederatedDriver:
                 with at.clock.step(examples=seen):
                     outcomes.append(federation.round(clients))
             else:  # nobody came, and there is no noise to add
-                outcomes.append(RoundOutcome())
+                outcomes.append(RoundOutcome(summed=False))
             at.progress.step(number + 1, rounds)
             if (number + 1) % self._regime.evaluate_every == 0 or number + 1 == rounds:
                 with at.clock.stage("evaluating"):
@@ -99,13 +100,19 @@ class FederatedDriver:
         write_rounds(self._job, plan, outcomes, clips, look, at)
         return Trained(weights=federation.weights(), choice=federation.choice, notes=self._notes(outcomes, rounds))
 
-    def _settings(self, plan: FederatedPlan) -> FederatedSettings:
-        return FederatedSettings(
+    def _federation(self, plan: FederatedPlan) -> Federation:
+        if self._masked:
+            from trustml.worker.masked import MaskedFederation
+
+            asked = plan.asked[np.diff(plan.rounds) > 0]
+            return MaskedFederation(self._regime, self._backend, self._model, asked=asked, seed=self._job.seed)
+        settings = FederatedSettings(
             regime=self._regime,
             privacy=self._privacy(),
             noise_seed=entropy_words(),
             batch_size=max(1, plan.batches.largest),
         )
+        return self._backend.federated(self._model, settings)
 
     def _privacy(self) -> UserPrivacy | None:
         mechanism, regime = self._mechanism, self._regime
@@ -156,6 +163,9 @@ class FederatedDriver:
         left_out = sum(outcome.left_out for outcome in outcomes)
         if left_out and mechanism is None:
             notes.append(f"{left_out} updates were not finite and counted as zero")
+        missed = sum(not outcome.summed for outcome in outcomes)
+        if missed and self._masked:
+            notes.append(f"{missed} of {rounds} rounds gave nothing: fewer clients stayed than secure sums need")
         return tuple(notes)
 
 
@@ -182,6 +192,9 @@ def write_rounds(
         "client_worst": np.array(look.client_worst),
         "client_best": np.array(look.client_best),
     }
+    if any(outcome.bytes_up for outcome in outcomes):
+        rounds["sent_up"] = np.array([outcome.bytes_up for outcome in outcomes], np.int64)
+        rounds["sent_down"] = np.array([outcome.bytes_down for outcome in outcomes], np.int64)
     private = job.mechanism is not None
     write_atomic(inside(at.root, rounds_file(job)), encode_arrays(rounds), private=private)
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from trustml.backends.contract import Backend, Model
+from trustml.backends.contract import Backend, Client, Model, Trainer
 from trustml.backends.settings import EngineChoice, PrivateSettings, RoundOutcome
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples, Ints
@@ -27,7 +27,7 @@ from trustml.plan.mechanism import check_draws, drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.files import inside, read_arrays
-from trustml.scenario.federated import LocalDPFedAvg, PrivateClients, SiloDPFedAvg
+from trustml.scenario.federated import FedAvg, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 from trustml.scenario.spec import Execution
@@ -138,11 +138,8 @@ class LocalClient:
     def send(self, weights: Weights, batches: Sequence[Ints]) -> Weights:
         """Train from the global weights and give the change, clipped and with noise; of nothing it is noise alone."""
         regime = self._regime
-        self._plain.restore(weights, {})
-        for batch in batches:
-            inputs, labels = self._examples.inputs[batch], self._examples.labels[batch]
-            self._plain.step(inputs, labels, learning_rate=regime.client_optimizer.learning_rate)
-        update = _change(self._plain.weights(), weights)
+        client = [(self._examples.inputs[batch], self._examples.labels[batch]) for batch in batches]
+        update = local_update(self._plain, weights, client, learning_rate=regime.client_optimizer.learning_rate)
         self._noisy.restore(weights, {})
         if all(np.isfinite(part).all() for part in update.values()):
             gradients = {name: -part[None] for name, part in update.items()}
@@ -158,11 +155,11 @@ class Server:
 
     Parameters
     ----------
-    regime : SiloDPFedAvg or LocalDPFedAvg
+    regime : SiloDPFedAvg, LocalDPFedAvg or FedAvg
     weights : Weights
     """
 
-    def __init__(self, regime: PrivateClients, weights: Weights) -> None:
+    def __init__(self, regime: PrivateClients | FedAvg, weights: Weights) -> None:
         self._rate, self._momentum = regime.server_learning_rate, regime.server_momentum
         self.weights = weights
         self._velocity = {name: np.zeros_like(part) for name, part in weights.items()}
@@ -287,6 +284,14 @@ class PrivateClientsDriver:
         if self._mechanism.attempt > 1:
             notes.append("began anew after an interruption, on new batches: parity with other backends is lost")
         return tuple(notes)
+
+
+def local_update(trainer: Trainer, weights: Weights, client: Client, *, learning_rate: float) -> Weights:
+    """Train from the global weights on a client's batches, without privacy, and give the change."""
+    trainer.restore(weights, {})
+    for inputs, labels in client:
+        trainer.step(inputs, labels, learning_rate=learning_rate)
+    return _change(trainer.weights(), weights)
 
 
 def _change(after: Weights, before: Weights) -> Weights:

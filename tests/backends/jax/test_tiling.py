@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.backends.jax.explained import model_of, request
-from trustml.backends.jax import gradient_methods, tiling
+from trustml.backends.jax import gradient_methods, network, tiling
 from trustml.backends.jax.attribution import explain
 from trustml.backends.jax.network import JaxNetwork
 from trustml.backends.jax.straight_paths import gauss_legendre
@@ -116,3 +116,20 @@ def test_numbers_that_are_arguments_compile_nothing_anew():
     assert compiled(m.IntegratedGradients(n_steps=8, baseline=0.5, name="few"), m.IntegratedGradients(n_steps=64)) == 0
     assert compiled(m.SmoothGrad(n_samples=3)) == 1
     assert compiled(m.SmoothGrad(n_samples=3, stdev=0.3, statistic="variance", name="variance")) == 0
+
+
+def test_numbers_of_rows_compile_few_programs(monkeypatch):
+    """Predictions and gradients of any number of rows, in tiles of eight at the most, against each row alone."""
+    monkeypatch.setattr(network, "rows_at_once", lambda *_: 8)
+    asked = JaxNetwork(model_of(mlp([7], classes=3), (6,)))
+    rows = np.random.default_rng(2).normal(size=(21, 6)).astype(np.float32)
+    targets = np.arange(21) % 3
+    alone = np.concatenate([asked.logits(row[None]) for row in rows])
+    slopes = np.concatenate([asked.input_gradients(rows[i : i + 1], targets[i : i + 1]) for i in range(21)])
+    programs = (network._logits, network._gradients)
+    before = [program._cache_size() for program in programs]
+    for count in range(22):
+        np.testing.assert_allclose(asked.logits(rows[:count]), alone[:count], atol=1e-6)
+        found = asked.input_gradients(rows[:count], targets[:count])
+        np.testing.assert_allclose(found, slopes[:count], atol=1e-6)
+    assert [program._cache_size() - size for program, size in zip(programs, before, strict=True)] == [3, 3]

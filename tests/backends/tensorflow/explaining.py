@@ -19,7 +19,7 @@ from xplique.attributions import KernelShap, Lime
 from xplique.attributions.gradient_statistics.gradient_statistic import GradientStatistic
 
 from trustml.backends.tensorflow.attribution import explain
-from trustml.backends.tensorflow.network import build_keras
+from trustml.backends.tensorflow.network import KerasNetwork, build_keras
 from trustml.backends.tensorflow.own_targets import chunked_program
 from trustml.scenario import methods as m
 
@@ -78,6 +78,25 @@ def kept_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     changed = {key: array * 0.5 if ".weights." in key else array for key, array in arrays.items()}
     wanted = {"guided": m.GuidedBackprop(), "saliency": m.Saliency(absolute=False), "cam": m.GradCam()}
     return {f"halved.{key}": explain(cases.request_of("cnn", how, changed))["native"] for key, how in wanted.items()}
+
+
+def asked_often(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+    """Logits of one network that is asked for more and more rows, and how often its last layer was called."""
+    network, inputs = KerasNetwork(cases.model_of("cnn", arrays)), arrays["cnn.inputs"]
+    called: list[int] = []
+    plain = tf.keras.layers.Dense.call
+
+    def watched(self: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+        if self.units == 3:
+            called.append(1)
+        return plain(self, inputs)
+
+    tf.keras.layers.Dense.call = watched
+    answers = [network.logits(inputs[: 1 + number % len(inputs)]) for number in range(40)]
+    tf.keras.layers.Dense.call = plain
+    whole = network.logits(inputs)
+    differences = [float(np.abs(answer - whole[: len(answer)]).max()) for answer in answers]
+    return {"often.logits": whole, "often.differences": np.array(differences)}, len(called)
 
 
 def as_users_call_it(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -200,8 +219,9 @@ if __name__ == "__main__":
     given = cases.read_arrays(folder / "given.npz")
     users, told = as_users_call_it(given)
     in_chunks, told["traces"] = chunks()
+    often, told["layer_calls"] = asked_often(given)
     few, told["rows_at_once"] = in_parts(given)
-    users |= {**image_by_image(given), **in_chunks, **few, **explain_last_alone(given)}
+    users |= {**image_by_image(given), **in_chunks, **few, **often, **explain_last_alone(given)}
     told |= {"seeds": seeds_in_graphs(), "cosine": cosine_weights(), "not_square": not_square(given)}
     np.savez(folder / "found.npz", **explain_all(given, repetitions=int(sys.argv[2])), **kept_model(given), **users)
     (folder / "told.json").write_text(json.dumps(told))

@@ -237,6 +237,13 @@ def test_chunks_of_any_number_of_examples_are_traced_once(count, found, told):
     assert told["traces"] == 1
 
 
+def test_a_network_that_is_asked_often_is_traced_once(cnn, found, told):
+    """Layer by layer nine times, and then by one graph for any number of rows."""
+    assert told["layer_calls"] == 10
+    np.testing.assert_allclose(found["often.logits"], cnn.network.logits(cnn.inputs), atol=1e-5)
+    assert found["often.differences"].max() < 1e-5
+
+
 def test_compiled_draws_ignore_a_second_seed(told):
     """Known of Xplique in TensorFlow 2.14; when this fails, its methods need not run uncompiled any more."""
     assert told["seeds"] == {"noise": False, "coalitions": False}

@@ -26,8 +26,8 @@ from trustml.record.store import RunDirectory
 from trustml.report.attacks.frames import TINY, thinned
 from trustml.report.site import html
 from trustml.report.site import pages as pages_module
-from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Page, ReleasedRun, Section
-from trustml.report.site.pages import _audit, _made, _page
+from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Line, Page, ReleasedRun, Section
+from trustml.report.site.pages import OTHER_DATA, _audit, _made, _page
 from trustml.report.site.subjects import SUBJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
@@ -267,3 +267,6 @@ def test_in_what_runs_differ_comes_first_of_one_table_and_last_of_several(whole,
         (index, *_) = html.pages_of([run, dataclasses.replace(run, manifest=other)])
         assert [of for of, parts in index.sections if parts and parts[0].title == DIFFER] == [""]
         assert index.sections[place][1][0].title == DIFFER
+        shown = [part for _, sections in index.sections for section in sections for part in section.parts]
+        said = [part.text for part in shown if isinstance(part, Line)]
+        assert (OTHER_DATA in said) == (other is elsewhere)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.records import copy_of
 from trustml.record.usage import write_usage
-from trustml.report.speed.usage import usage_frame, usage_lines
+from trustml.report.speed.usage import has_usage, usage_frame, usage_lines
 
 
 def test_workers_of_a_framework_add_up_and_pauses_are_left_out(tmp_path):
@@ -25,6 +25,9 @@ def test_workers_of_a_framework_add_up_and_pauses_are_left_out(tmp_path):
     jax = frame[frame.backend == "jax"]
     assert jax.memory.max() == pytest.approx(3.0) and jax.memory.iloc[-1] == 0
     assert usage_frame(run.directory, run.manifest.jobs).empty
+    assert has_usage(run.directory, [*run.manifest.jobs, other])
+    write_usage(run.directory, "c", ((1.0, 2**30, 0.0),), started=50.0)  # one sample draws no line
+    assert not has_usage(run.directory, [*run.manifest.jobs, other])
     shown = [chart.to_dict() for chart in usage_lines(frame)]
     assert [one["encoding"]["y"]["field"] for one in shown] == ["cores", "memory"]
     assert all("strokeDash" in one["encoding"] for one in shown)  # a colour is never alone

@@ -15,8 +15,10 @@ from trustml.backends.contract import Model
 from trustml.backends.jax.native import own_outputs
 from trustml.backends.jax.recurrent import recurrence
 from trustml.backends.jax.resizing import adaptive_pool, transposed_convolution
+from trustml.backends.jax.tiling import AnyRows, calls_on_every_core, rows_at_once
 from trustml.backends.jax.tokens import prepared_ids, token_layer, weighted_tokens
 from trustml.backends.jax.windows import avg_pool, max_pool, patches
+from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layer_types import LAYER_TYPES, TOKENS
 from trustml.models.layers import (
@@ -141,11 +143,26 @@ class JaxNetwork:
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""
-        return np.asarray(_logits(self._architecture, self._params, inputs))
+        return _in_few_sizes(functools.partial(_logits, self._architecture, self._params), self._architecture, inputs)
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return np.asarray(_gradients(self._architecture, self._params, inputs, targets.astype(np.int32)))
+        program = functools.partial(_gradients, self._architecture, self._params)
+        return _in_few_sizes(program, self._architecture, inputs, targets.astype(np.int32))
+
+
+def _in_few_sizes(program: Callable[..., Array], architecture: Architecture, *rows: AnyRows) -> Floats:
+    """Take rows through a compiled program in tiles whose last is filled up to a power of two.
+
+    XLA compiles every number of rows anew: of a ResNet-20 that takes as long as some thousand rows do.
+    """
+    count, most = len(rows[0]), rows_at_once(architecture, rows[0].shape[1:])
+    tiles = []
+    for start in range(0, max(1, count), most):
+        own = [part[start : start + most] for part in rows]
+        room = 1 << max(0, len(own[0]) - 1).bit_length()
+        tiles.append([filled_up(part, room) for part in own])
+    return np.concatenate(calls_on_every_core(lambda tile: program(*tile), tiles))[:count]
 
 
 @functools.partial(jax.jit, static_argnums=0)

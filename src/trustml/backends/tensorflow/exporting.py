@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -148,7 +149,7 @@ class _SavedModel:
         with tempfile.TemporaryDirectory(prefix="trustml-saved-") as place:
             copied = copied_graph(path, Path(place) / "model")
             refuse_graph(copied, shown=path)
-            loaded = tf.saved_model.load(str(copied))
+            loaded = _loaded(copied, shown=path)
             asset = copied / "assets" / STATEMENT
             self.statement = asset.read_text(encoding="utf-8") if asset.is_file() else ""
         self._loaded, self._call = loaded, loaded.signatures["serving_default"]
@@ -171,6 +172,16 @@ class _SavedModel:
         variables = list(self._call.variables)
         with shuffled_in_place(variables, np.random.default_rng(seed)):
             yield self
+
+
+def _loaded(copied: Path, *, shown: Path) -> Any:
+    """Load the copy of a SavedModel; what is said of its files is said of those in the folder that was named."""
+    try:
+        return tf.saved_model.load(str(copied))
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        line = str(error).strip().partition("\n")[0].rpartition("}} ")[2]  # behind TensorFlow's own node
+        said = line.replace(str(copied), str(shown))
+        raise UsageError(f"{shown}: cannot be loaded ({said[:400]}); it may be damaged, name another") from None
 
 
 class _LiteFile:

@@ -43,15 +43,20 @@ def deployed_frame(table: pd.DataFrame) -> pd.DataFrame:
     measures = {name: one for name, one in shown_in("deployed").items() if name in set(rows.measure)}
     lines = []
     for (model, file), cell in rows.groupby(["model", "subject"], sort=False):
-        values = {one.head: _text(cell[cell.measure == name], one) for name, one in measures.items()}
-        how = next(iter(cell[cell.measure == "deployed_attribution_agreement"].method), "")
+        values = {one.head: _texts(cell[cell.measure == name], one) for name, one in measures.items()}
+        how = ", ".join(filter(None, cell[cell.measure == "deployed_attribution_agreement"].method))
         lines.append({"model": model, "file": file, **values, "attributions by": how or "-"})
     return pd.DataFrame(lines)
 
 
+def _texts(found: pd.DataFrame, measure: Measure) -> str:
+    """Write what was found, by each method where there are several."""
+    rows = [found.iloc[[place]] for place in range(len(found))]
+    return ", ".join(_text(row, measure) for row in rows) or "-"
+
+
 def _text(found: pd.DataFrame, measure: Measure) -> str:
-    found = found[found.value.notna()]
-    if found.empty:
+    if found.value.isna().all():
         return "-"
     value, low, high = (float(found[name].iloc[0]) for name in ("value", "low", "high"))
     text = measure.text(value)

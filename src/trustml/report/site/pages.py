@@ -23,6 +23,7 @@ from trustml.report.summary import summary, worded
 from trustml.report.tables import constant_lines, overview_frame, performance_frame
 
 _INDEX, _RECORD = "index", "record"
+OTHER_DATA = "Not all runs are of the same data: compare regimes and frameworks within a run, not runs with each other."
 
 
 def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
@@ -39,9 +40,9 @@ def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
     names = {page.name for page in there}
     own = [(run.manifest.run, filled(_overview(run, names))) for run in runs]
     if len(runs) > 1:
-        differing, costs = ("", (_differing(runs),)), ("", (_costs(runs),))
         # Runs of one table are told apart by a few fields. Those of several differ in most, which answers nothing.
         alike = len({run.manifest.data.fingerprint for run in runs}) == 1
+        differing, costs = ("", (_differing(runs),)), ("", (_costs(runs, alike=alike),))
         own = [differing, costs, *own] if alike else [costs, *own, differing]
     return (Page(name=_INDEX, title="Overview", sections=tuple(own)), *there)
 
@@ -145,9 +146,11 @@ def _differing(runs: Sequence[RunShown]) -> Section:
     return found
 
 
-def _costs(runs: Sequence[RunShown]) -> Section:
+def _costs(runs: Sequence[RunShown], *, alike: bool) -> Section:
     """What each of several runs measured, those of one score together."""
     found = Section(title="What each regime costs in each framework")
+    if not alike:
+        found.say(OTHER_DATA, tone="warning")
     for run in runs:
         found.say(*(f"{run.manifest.run}: {line}." for line in constant_lines(run.table)[1]), tone="bad")
     groups: dict[str, list[RunShown]] = {}

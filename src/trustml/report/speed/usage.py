@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import altair as alt
 import numpy as np
@@ -19,6 +19,17 @@ _LONGEST_PAUSE = 30.0
 _PANELS = {"cores": "processor cores in use", "memory": "memory held, GiB"}
 
 
+def has_usage(run: RunDirectory, records: Iterable[JobRecord]) -> bool:
+    """Whether :func:`usage_frame` has anything to say; it reads no more than the first samples that it finds.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    records : iterable of JobRecord
+    """
+    return any(_samples(run, records))
+
+
 def usage_frame(run: RunDirectory, records: Iterable[JobRecord]) -> pd.DataFrame:
     """What the workers of each framework used together, over the time that any of them worked.
 
@@ -33,8 +44,7 @@ def usage_frame(run: RunDirectory, records: Iterable[JobRecord]) -> pd.DataFrame
         Columns ``backend``, ``seconds`` (middle of a span of time), ``cores`` and ``memory`` (GiB), means over the
         span; without rows where no samples are at hand.
     """
-    found = [(record.backend, usage) for record in records if (usage := read_usage(run, record.id)) is not None]
-    found = [(backend, usage) for backend, usage in found if len(usage.seconds) > 1]
+    found = list(_samples(run, records))
     columns = ["backend", "seconds", "cores", "memory"]
     if not found:
         return pd.DataFrame(columns=columns)
@@ -55,6 +65,14 @@ def usage_frame(run: RunDirectory, records: Iterable[JobRecord]) -> pd.DataFrame
         for backend, (cores, memory) in together.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _samples(run: RunDirectory, records: Iterable[JobRecord]) -> Iterator[tuple[str, Usage]]:
+    """Framework and samples of each job of which there are several."""
+    for record in records:
+        usage = read_usage(run, record.id)
+        if usage is not None and len(usage.seconds) > 1:
+            yield record.backend, usage
 
 
 def usage_lines(frame: pd.DataFrame) -> list[alt.Chart]:
