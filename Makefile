@@ -20,7 +20,7 @@ XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_coun
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" $(THREADS) PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench bench-large engines atlas test test-all test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
+.PHONY: demo bench bench-large engines atlas test test-all test-targets test-wheel test-mutants test-kills test-reliability test-conformance test-sensitivity test-seeds check format environments environments-all dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,6 +49,9 @@ test: environments  ## run the tests, all but the long ones
 
 test-all: environments-all test-kills test-conformance test-sensitivity test-seeds test-wheel test-mutants  ## every test, in its longest form (hours)
 	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-targets: environments-all  ## a CNN, an MLP and a residual network to every target of export (two minutes)
+	$(QUICK) TRUSTML_TARGETS=all $(BIN)/python -m pytest -n 2 tests/deployment/test_exporting.py -k files_compute $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
 	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)

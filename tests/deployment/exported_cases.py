@@ -29,6 +29,7 @@ from trustml.models.exported import ADDED_VARIABLE
 
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
 ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
+ALL_TARGETS = WHOLE or os.environ.get("TRUSTML_TARGETS") == "all"
 STATEMENT = '{"run": "of a test"}'
 STALE = "a statement of yesterday"
 FAULTY = ("small_cnn", "mlp", "residual")
@@ -90,7 +91,7 @@ def _changes(what: str, target: str) -> Iterator[tuple[str, dict[str, str]]]:
 def added(target: str) -> bool:
     """Whether the packages of a target that needs some of its own are there; ExecuTorch's take long to import."""
     name = TARGETS[target].addition
-    return not name or (ADDED_VARIABLE.format(name.upper()) in os.environ and (WHOLE or name != "executorch"))
+    return not name or (ADDED_VARIABLE.format(name.upper()) in os.environ and (ALL_TARGETS or name != "executorch"))
 
 
 def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import WHOLE
-from tests.deployment.exported_cases import FAULTS, FAULTY, STALE
+from tests.deployment.exported_cases import ALL_TARGETS, FAULTS, FAULTY, STALE
 from trustml.launch.environments import find_environment
 from trustml.measures.deployed import MOST_APART
 
@@ -60,7 +60,7 @@ BACKENDS = [
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_files_compute_what_networks_compute(backend, tmp_path):
-    names = EVERYTHING if WHOLE else NAMES[backend]
+    names = EVERYTHING if WHOLE else FAULTY if ALL_TARGETS else NAMES[backend]
     output = tmp_path / "found.json"
     in_environment(backend, "exported_cases", output, "networks", *names)
     found = json.loads(output.read_text())

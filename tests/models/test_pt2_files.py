@@ -48,6 +48,21 @@ def test_what_pytorch_wrote_is_loaded_and_tells_nothing_of_where(written, tmp_pa
     assert torch.equal(loaded(inputs), plain(inputs))
 
 
+def test_a_constant_without_end_and_a_square_only_compute(tmp_path):
+    import torch
+    from torch import nn
+
+    class Padded(nn.Module):
+        def forward(self, inputs):
+            padded = nn.functional.pad(inputs, (1, 0, 1, 0), value=-float("inf"))
+            return torch.square(nn.functional.max_pool2d(padded, 2)).flatten(1)
+
+    inputs = torch.arange(3 * 9, dtype=torch.float32).reshape(3, 1, 3, 3)
+    torch.export.save(torch.export.export(Padded().eval(), (inputs,)), tmp_path / "model.pt2")
+    loaded = torch.export.load(io.BytesIO(read_pt2_file(tmp_path / "model.pt2"))).module()
+    assert torch.equal(loaded(inputs), Padded()(inputs))
+
+
 GRAPH = "model/models/model.json"
 WEIGHTS = "model/data/weights/model_weights_config.json"
 HARM = "__import__('os').system('false')"

@@ -41,18 +41,23 @@ _LONGEST_SIZE = 500
 _SPEC_TYPES = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", None})
 _OPERATORS = frozenset(
     """__and__ __or__ _adaptive_avg_pool2d _assert_scalar _assert_tensor_metadata _softmax _to_copy _unsafe_view abs
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d add addmm alias all amax amin any arange argmax
-    avg_pool1d avg_pool2d batch_norm bitwise_and bitwise_not bitwise_or bmm cat celu chunk clamp clone
-    constant_pad_nd contiguous conv1d conv2d conv_transpose1d conv_transpose2d convolution copy cos cumsum detach
-    detach_ div dropout einsum elu embedding eq erf exp expand expm1 eye flatten flip floor floor_divide full
-    full_like gather ge gelu glu group_norm gru gt hardsigmoid hardswish hardtanh index index_select instance_norm
-    le layer_norm leaky_relu lift_fresh_copy linear log log1p log_softmax logical_and logical_not logical_or lstm lt
-    masked_fill matmul max max_pool1d max_pool2d maximum mean min minimum mish mm movedim mul native_batch_norm
-    native_group_norm native_layer_norm ne neg new_ones new_zeros numpy_T ones ones_like pad permute pow prelu
-    reciprocal relu relu_ remainder repeat reshape rms_norm rsqrt scalar_tensor scaled_dot_product_attention select
-    selu sigmoid silu silu_ sin slice softmax softplus split split_with_sizes sqrt squeeze stack sub sum sym_size t
-    tanh tile to transpose tril triu type_as unbind unflatten unfold unsqueeze upsample_bilinear2d
-    upsample_nearest2d var var_mean view view_as where zeros zeros_like""".split()
+    acos adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d add addcdiv addcmul addmm
+    alias all amax amin any arange argmax argmin asin atan atan2 avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm
+    bitwise_and bitwise_not bitwise_or bmm broadcast_to cat ceil celu chunk clamp clamp_max clamp_min clone
+    constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution
+    copy cos cosh cumprod cumsum detach detach_ div dot dropout einsum elu elu_ embedding eq erf exp exp2 expand
+    expand_as expm1 eye flatten flip floor floor_divide frac full full_like gather ge gelu glu group_norm gru gt
+    hardshrink hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_ index index_select instance_norm
+    isinf isnan layer_norm le leaky_relu leaky_relu_ lerp lift_fresh_copy linalg_vector_norm linear log log10 log1p
+    log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logsumexp lstm lt masked_fill matmul
+    max max_pool1d max_pool2d max_pool3d maximum mean min minimum mish mm movedim mul nan_to_num narrow
+    native_batch_norm native_group_norm native_layer_norm ne neg new_ones new_zeros norm numpy_T one_hot ones
+    ones_like outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod reciprocal relu relu6 relu_ remainder
+    repeat repeat_interleave reshape rms_norm roll round rsqrt rsub scalar_tensor scaled_dot_product_attention
+    select selu sigmoid sigmoid_ sign silu silu_ sin sinh slice softmax softplus softshrink sort split
+    split_with_sizes sqrt square squeeze stack std std_mean sub sum swapaxes sym_size t tan tanh tanh_ tensor_split
+    threshold tile to topk transpose tril triu true_divide trunc type_as unbind unflatten unfold unsqueeze
+    upsample_bilinear2d upsample_nearest2d var var_mean view view_as where zeros zeros_like""".split()
 )
 
 
@@ -195,6 +200,8 @@ def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
 
 _WRITTEN = frozenset({"in_spec", "out_spec", "expr_str", "target", "torch_version"})
 _FREE = frozenset({"", "default"})
+_NUMBERS = frozenset({"as_float", "as_floats"})
+_WRITTEN_NUMBERS = frozenset({"Infinity", "-Infinity", "NaN"})
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -205,5 +212,7 @@ def _texts(value: Any) -> Iterator[str]:
             if key in _WRITTEN:
                 continue
             for text in inner if isinstance(inner, list) else [inner]:
+                if key in _NUMBERS and text in _WRITTEN_NUMBERS:
+                    continue
                 if isinstance(text, str) and text not in _FREE:
                     yield text
