@@ -50,7 +50,7 @@ test: environments  ## run the tests, all but the long ones
 test-all: environments-all test-kills test-conformance test-sensitivity test-seeds test-wheel test-mutants  ## every test, in its longest form (hours)
 	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-targets: environments-all  ## a CNN, an MLP and a residual network to every target of export (two minutes)
+test-targets: environments  ## a CNN, an MLP and a residual network to every target of export (two minutes)
 	$(QUICK) TRUSTML_TARGETS=all $(BIN)/python -m pytest -n 2 tests/deployment/test_exporting.py -k files_compute $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
