@@ -124,6 +124,13 @@ class NanPoisons(NumpyFederation):
         return True
 
 
+class RoundLost(NanPoisons):
+    """One update whose norm is not finite, and the sum of all others is not added."""
+
+    def private_mean(self, updates, privacy):
+        return super().private_mean(updates if all(np.isfinite(norm_of(one)) for one in updates) else [], privacy)
+
+
 class SlightlyMore(NumpyFederation):
     def clipped(self, update):
         self._clip *= 1.01
@@ -178,6 +185,7 @@ BROKEN = {
     "the mean is clipped": (MeanClipped, FIXED, "a round is the sum of its clients"),
     "each tensor clipped to the whole norm": (EachTensorClipped, FIXED, "an outlier moves the sum"),
     "NaN poisons the sum": (NanPoisons, FIXED, "a client with NaN moves the sum"),
+    "a round is lost": (RoundLost, FIXED, "a client with NaN moves the sum"),
     "clipped to 1 % more": (SlightlyMore, FIXED, "an outlier moves the sum"),
     "count without noise": (QuietCount, ADAPTIVE, "adaptive clipping pays for its quantile"),
     "count divided by the cohort": (CountOverCohort, ADAPTIVE, "the clipping norm moves by the share"),

@@ -83,6 +83,15 @@ def test_a_broken_mechanism_is_caught(name):
     assert all(finding.diagnosis for finding in found)
 
 
+def test_a_round_that_is_lost_is_told_from_a_sum_that_is_poisoned():
+    told = {
+        name: [finding.diagnosis for finding in failed(check_deep(BROKEN[name][0], FIXED))]
+        for name in ("a round is lost", "NaN poisons the sum")
+    }
+    assert all("loses the round" in one for one in told["a round is lost"]), told
+    assert any("poisons the sum" in one for one in told["NaN poisons the sum"]), told
+
+
 @pytest.mark.parametrize("name", RIGHT_CORRELATED)
 def test_right_correlated_noise_passes(name):
     mixing, settings = RIGHT_CORRELATED[name]

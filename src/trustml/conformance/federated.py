@@ -36,6 +36,7 @@ MOVES = 1e-4
 """Error of one move of the logarithm of the clipping norm, in float32."""
 _CLIP_RATE = 0.4
 _AVERAGES = "the sum is divided by the clients that came, so that one more of them changes the share of every other"
+_LOST = "one such client loses the round: the sum of all others is not added"
 
 
 def check_federated(
@@ -138,14 +139,16 @@ def _influence(subject: FederatedSubject) -> list[CheckResult]:
     for kind, (candidates, diagnosis) in kinds.items():
         check = f"{kind} moves the sum by the clipping norm at most"
         try:
-            moved = [norm_of(subject.total([*others[:3], client, *others[3:]]) - base) / norm for client in candidates]
+            totals = [subject.total([*others[:3], client, *others[3:]]) for client in candidates]
         except Exception as error:  # whatever a stranger's training does, the other kinds go on
             findings.append(raised(check, error))
             continue
-        moved += [alone] if candidates[0] is large else []
+        moved = [norm_of(total - base) / norm for total in totals] + ([alone] if candidates[0] is large else [])
         finite = all(map(math.isfinite, moved))
         if averages and finite and not (candidates[0] is large and subject.weighs_by_examples()):
             diagnosis = _AVERAGES
+        if any(norm_of(total) <= ROUNDING * norm_of(base) for total in totals):
+            diagnosis = _LOST
         worst = max(moved) if finite else math.nan
         findings.append(bounded(check, worst, 1 + ROUNDING, diagnosis=diagnosis))
     return findings
