@@ -107,6 +107,19 @@ def test_all_fractions_are_asked_for_together(examples, calls):
         np.testing.assert_array_equal(model.predict(filled).argmax(axis=1) == labels, correct)
 
 
+def test_large_images_are_filled_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr("trustml.attribution.road._FILLED_AT_ONCE", 20 * 8 * 8 * 3)
+    asked, inputs = [], np.zeros((7, 8, 8, 3), np.float32)
+
+    def predict(rows):
+        asked.append(len(rows))
+        return rows[:, 0, 0, :2]
+
+    given = {"labels": np.zeros(7, np.int64), "attributions": inputs, "noise": np.zeros_like(inputs)}
+    road(predict, inputs=inputs, order="most_relevant_first", fractions=(0.1, 0.2, 0.3), **given)
+    assert asked == [18, 3]
+
+
 def test_a_whole_image_cannot_be_filled_in():
     image = np.ones((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="whole image of 4 pixels"):

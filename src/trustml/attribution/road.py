@@ -8,6 +8,7 @@ told apart by its smoothness. For images only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,6 +27,7 @@ Order = Literal["most_relevant_first", "least_relevant_first"]
 
 _DIRECT, _DIAGONAL = 1 / 6, 1 / 12
 _EXAMPLES_AT_ONCE = 64
+_FILLED_AT_ONCE = 2**24  # values of filled images: 64 MiB
 _VALUES_AT_ONCE = 2**24  # elimination holds a matrix (w, w) for each row of pixels: 90 MiB an image at 224 x 224
 
 
@@ -90,7 +92,9 @@ def road(
     scores = attributions.sum(axis=3, dtype=np.float64).reshape(len(inputs), -1)
     places = np.argsort(-scores if order == "most_relevant_first" else scores, axis=1, kind="stable")
     correct = np.empty((len(inputs), len(counts)), np.bool_)
-    examples_at_once = max(1, ROWS_AT_ONCE // len(counts))  # a network is asked for all fractions together
+    # A network is asked for all fractions together.
+    rows_at_once = min(ROWS_AT_ONCE, _FILLED_AT_ONCE // math.prod(inputs.shape[1:]))
+    examples_at_once = max(1, rows_at_once // len(counts))
     for start in range(0, len(inputs), examples_at_once):
         rows = slice(start, start + examples_at_once)
         filled = np.empty((len(places[rows]), len(counts), *inputs.shape[1:]), np.float32)

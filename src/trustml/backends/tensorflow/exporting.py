@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_fi
 from trustml.backends.tensorflow.model_adapter import load_keras, shuffled_in_place
 from trustml.backends.tensorflow.network import build_keras, target_gradients
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm
+from trustml.backends.tensorflow.recurrent import GatedRecurrence, UnrolledRecurrence
 from trustml.backends.tensorflow.resizing import Scaled
 from trustml.backends.tensorflow.tfjs_files import TfjsModel, write_tfjs
 from trustml.data.dataset import Floats, Ints
@@ -44,7 +46,7 @@ def export_keras(wanted: FileRequest) -> None:
 
 def export_savedmodel(wanted: FileRequest) -> None:
     """Write a SavedModel whose ``serving_default`` takes a batch of any size; the statement is an asset."""
-    module, built = tf.Module(), _for_graphs(wanted.model)
+    module, built = tf.Module(), _for_graphs(wanted.model, _WITHOUT_MASKS)
     kept = wanted.path.with_name(STATEMENT)
     kept.write_text(wanted.statement, encoding="utf-8")
     module.model, module.statement = built, tf.saved_model.Asset(str(kept))
@@ -55,7 +57,7 @@ def export_savedmodel(wanted: FileRequest) -> None:
 
 def export_tflite(wanted: FileRequest) -> None:
     """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata."""
-    built = _for_graphs(wanted.model)
+    built = _for_graphs(wanted.model, _WITHOUT_MASKS | _WITHOUT_LOOPS)
     concrete = _logits(wanted.model, built).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
     if wanted.quantised:
@@ -68,26 +70,27 @@ def export_tflite(wanted: FileRequest) -> None:
 
 def export_tfjs(wanted: FileRequest) -> None:
     """Write a graph model of TensorFlow.js."""
-    built = _for_graphs(wanted.model)
+    built = _for_graphs(wanted.model, _WITHOUT_MASKS)
     write_tfjs(wanted, _logits(wanted.model, built).get_concrete_function())
 
 
-def _for_graphs(model: Model) -> tf.keras.Model:
-    """Build a model for runtimes that know graphs alone: group norms of Keras weight each value by a mask of ones.
-
-    TensorFlow Lite cannot repeat what such a mask becomes, and TensorFlow.js has no gradient of it.
-    """
+def _for_graphs(model: Model, others: dict[type, type]) -> tf.keras.Model:
+    """Build a model for runtimes that know graphs alone, with other layers in the place of some."""
     built = build_keras(model)
-    if not any(isinstance(layer, tf.keras.layers.GroupNormalization) for layer in built.layers):
+    if not any(type(layer) in others for layer in built.layers):
         return built
-    plain = tf.keras.models.clone_model(built, clone_function=_without_masks)
+    plain = tf.keras.models.clone_model(
+        built, clone_function=lambda layer: others.get(type(layer), type(layer)).from_config(layer.get_config())
+    )
     plain.set_weights(built.get_weights())
     return plain
 
 
-def _without_masks(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-    kind = PlainGroupNorm if isinstance(layer, tf.keras.layers.GroupNormalization) else type(layer)
-    return kind.from_config(layer.get_config())
+_WITHOUT_MASKS: dict[type, type] = {tf.keras.layers.GroupNormalization: PlainGroupNorm}
+"""Group norms of Keras weight each value by a mask of ones: TensorFlow Lite cannot repeat what it becomes, and
+TensorFlow.js has no gradient of it."""
+_WITHOUT_LOOPS: dict[type, type] = {GatedRecurrence: UnrolledRecurrence}
+"""TensorFlow Lite has no lists of tensors whose sizes follow from the batch."""
 
 
 def _of_keras(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
@@ -102,7 +105,7 @@ def _of_keras(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
             return keras.Rescaling(layer.value, name=layer.name)
     if not type(layer).__module__.startswith("keras."):
         raise UsageError(
-            f"{layer.name}: {type(layer).__name__} is no layer of Keras {tf.keras.__version__}, and whoever opens a "
+            f"{layer.name}: {type(layer).__name__} is no layer of Keras {version('keras')}, and whoever opens a "
             ".keras file has no other; export to savedmodel or tflite"
         )
     return type(layer).from_config(layer.get_config())

@@ -179,9 +179,9 @@ def split_model(model: tf.keras.Model, architecture: Architecture, bend: int) ->
     return part(nodes[:bend], INPUT), part(nodes[bend:], value_name(architecture, bend - 1))
 
 
-_CALLS_BEFORE_TRACING = 10
-"""Of a ResNet-20 on few rows, called layer by layer; they take as long as to trace its graph, which is then 30 times
-as fast. A network that is asked less often, such as one of each epoch, is not traced."""
+_CALLS_BEFORE_TRACING = 12
+"""Of a ResNet-20 on few rows, ten calls layer by layer take as long as to trace its graph, which is then 30 times as
+fast. A network that predicts ten thousand examples once, in ten calls, such as one of each epoch, is not traced."""
 
 
 class KerasNetwork:

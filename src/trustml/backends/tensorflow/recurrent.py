@@ -102,3 +102,17 @@ class GatedRecurrence(AsWritten):
         enter, forget, new, leave = tf.split(own + before, parts, axis=1)
         cell = tf.sigmoid(forget) * states[1] + tf.sigmoid(enter) * tf.tanh(new)
         return [tf.sigmoid(leave) * tf.tanh(cell), cell]
+
+
+class UnrolledRecurrence(GatedRecurrence):
+    """The same with its steps written out, for runtimes without TensorFlow's loops."""
+
+    def _states(self, entered: tf.Tensor, taps: tf.Tensor | None = None) -> tf.Tensor:
+        zeros = tf.zeros((tf.shape(entered)[0], self.units), entered.dtype)
+        states, found = [zeros] if self.kind == "GRU" else [zeros, zeros], []
+        tapped = [0.0] * entered.shape[1] if taps is None else tf.unstack(taps, axis=1)
+        for own, tap in zip(tf.unstack(entered, axis=1), tapped, strict=True):
+            before = tf.matmul(states[0], self.recurrent_kernel) + self.recurrent_bias + tap
+            states = self._after(own, before, states)
+            found.append(states[0])
+        return tf.stack(found, axis=1)
