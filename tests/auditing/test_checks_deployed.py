@@ -118,6 +118,36 @@ def test_the_way_of_explaining_that_agrees_least_is_judged_and_all_are_shown():
         }  # fmt: skip
 
 
+def way(method, least, moved=0.0):
+    """A row of one way of explaining; of None nothing could be ranked."""
+    facts = {"reason": "R"} if least is None else {"least_agreement": least, "largest_difference": moved}
+    return row("deployed_attribution_agreement", least, subject="tflite", method=method, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("least", "severity", "words"),
+    [(0.0, "risk", "are not those of the model"), (1.0, "note", "not all ways of explaining could be ranked")],
+)
+def test_what_could_not_be_ranked_hides_no_other_way_of_explaining(least, severity, words):
+    ways = (way("KernelSHAP", None), way("occlusion", least))
+    for rows in (ways, ways[::-1]):
+        finding = check_deployed(dataclasses.replace(held(0.0), rows=(*held(0.0).rows[:-1], *rows)))[1]
+        assert finding.severity == severity and words in finding.title
+        assert "Nothing could be ranked by KernelSHAP: R." in finding.how
+        assert [one.label for one in finding.measured] == ["attribution agreement by occlusion"]
+
+
+@pytest.mark.parametrize("moved", [0.25, math.nan])
+def test_every_figure_of_the_title_is_of_the_way_that_it_names(moved):
+    ways = (way("occlusion", 0.7, 0.01), way("KernelSHAP", 0.9, moved))
+    for rows in (ways, ways[::-1]):
+        finding = check_deployed(dataclasses.replace(held(0.0), rows=(*held(0.0).rows[:-1], *rows)))[1]
+        assert "by occlusion, rank correlation 0.7000, of the worst example 0.7000, largest difference 1.0e-02" in (
+            finding.title
+        )
+        assert finding.title.endswith(f", by KernelSHAP {'inf' if math.isnan(moved) else '2.5e-01'}")
+
+
 @pytest.mark.parametrize(
     ("inside", "severity", "words"),
     [

@@ -54,7 +54,7 @@ def tables(tmp_path_factory) -> dict[str, list[tuple[Row, Row]]]:
     found = {}
     for name in NAMES:
         read, computed = keyed(copy_of(name, old).measures()), keyed(measured_once(tmp_path_factory, name).measures())
-        computed = {key: row for key, row in computed.items() if not TABLE[row.measure].later}  # than those runs
+        computed = {key: row for key, row in computed.items() if not TABLE[row.measure].since}  # than those runs
         assert read.keys() == computed.keys()
         found[name] = [(read[key], computed[key]) for key in read]
     return found

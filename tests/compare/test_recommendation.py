@@ -131,6 +131,23 @@ def test_a_stored_run_of_one_seed_recommends_none_and_says_why(tmp_path):
     assert "no model of this run was exported" in text
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_ways_of_explaining_a_file_the_one_that_agrees_least_is_told(order):
+    ways = [("occlusion", 1.0, 1.0), ("KernelSHAP", 0.31, -0.2), ("unranked", None, None)]
+    rows = [
+        row(
+            "deployed_attribution_agreement",
+            value,  # type: ignore[arg-type]
+            subject="onnx",
+            method=method,
+            facts={"reason": "constant"} if least is None else {"least_agreement": least},
+        )
+        for method, value, least in ways[::order]
+    ]
+    (file,) = exported_files(table_of([row("deployed_logit_difference", 5e-5, subject="onnx"), *rows]))
+    assert (file.attributions, file.attributions_least, file.attributions_by) == (0.31, -0.2, "KernelSHAP")
+
+
 def test_exported_files_stand_with_what_was_lost_on_the_way():
     """Each by its own model, as a target is reached by one seed after another."""
     rows = [

@@ -19,16 +19,19 @@ from trustml.measures.row import Row
 from trustml.models.tasks import DEFAULT_TASK, Regression
 
 
-def missing(monkeypatch, measure, *, task, same_words):
-    """What is told of a table without a row of this measure, which the files give."""
-    monkeypatch.setattr(rows, "read_table", lambda run: [])
+def missing(monkeypatch, measure, *, task, same_words, stated=()):
+    """What is told of a table without a row of this measure, which the files give, and with rows of others."""
     evidence = SimpleNamespace(manifest=SimpleNamespace(format=3), run=None, task=task)
     row = Row(
         run="r", job="train.jax.Plain.s0", backend="jax", regime="Plain", seed=0, subject="held-out", measure=measure,
         value=0.5, low=0.4, high=0.6, unit="1", n=9, note="",
     )  # fmt: skip
-    found = Recomputed(rows=[row], statements=[], missing={}, failed={})
-    return [check.outcome for check in row_checks(evidence, found, {}, same_words=same_words)]
+    others = [msgspec.structs.replace(row, measure=other) for other in stated]
+    monkeypatch.setattr(rows, "read_table", lambda run: others)
+    found = Recomputed(rows=[row, *others], statements=[], missing={}, failed={})
+    checks = row_checks(evidence, found, {}, same_words=same_words)
+    assert [check.outcome for check in checks[: len(others)]] == ["ok"] * len(others)
+    return [check.outcome for check in checks[len(others) :]]
 
 
 @pytest.mark.parametrize("measure", ["r2", "rmse", "mae"])
@@ -42,6 +45,31 @@ def test_a_table_of_an_earlier_revision_may_lack_what_came_later(monkeypatch):
     assert missing(monkeypatch, "roc_auc", task=DEFAULT_TASK, same_words=False) == []
     assert missing(monkeypatch, "roc_auc", task=DEFAULT_TASK, same_words=True) == ["differs"]
     assert missing(monkeypatch, "accuracy", task=DEFAULT_TASK, same_words=False) == ["differs"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "stated", "outcomes"),
+    [
+        ("deployed_roc_auc_difference", ["accuracy", "roc_auc", "deployed_size"], []),
+        ("deployed_score_difference", ["deployed_size"], ["differs"]),
+        ("deployed_size", ["deployed_roc_auc_difference"], ["differs"]),
+        ("mean_absolute_attribution", ["attribution_monte_carlo_error"], []),
+        ("attribution_monte_carlo_error", ["mean_absolute_attribution"], ["differs"]),
+        ("roc_auc", ["attribution_monte_carlo_error"], ["differs"]),
+        # Exports make their own rows anew in a table that stays as it was made.
+        ("mean_absolute_attribution", ["roc_auc", "deployed_roc_auc_difference"], []),
+        ("deployed_size", ["mean_absolute_attribution"], ["differs"]),
+    ],
+)
+def test_a_table_must_have_what_came_before_the_newest_that_it_has(monkeypatch, measure, stated, outcomes):
+    given = {"task": DEFAULT_TASK, "stated": stated}
+    assert missing(monkeypatch, measure, same_words=False, **given) == outcomes
+    assert missing(monkeypatch, measure, same_words=True, **given) == ["differs"]
+
+
+def test_what_came_after_a_task_may_be_missing_of_it_too(monkeypatch):
+    given = {"task": Regression(target_range=(0.0, 1.0)), "stated": ["r2", "deployed_size"]}
+    assert missing(monkeypatch, "mean_absolute_attribution", same_words=False, **given) == []
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,33 @@ def test_explanations_by_forward_passes_have_a_row_each_and_stand_side_by_side(r
     assert found == {"occlusion": pytest.approx(1), "KernelSHAP": pytest.approx(-1)}
     (line,) = deployed_frame(table_of(rows)).to_dict("records")
     assert line["attributions"] == "1.000, -1.000" and line["attributions by"] == "occlusion, KernelSHAP"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ([0.0, 0.0, 0.0], "are constant,"),
+        ([np.nan, np.inf, np.nan], "are not finite,"),
+        ([np.nan, 0.0, 0.0], "are constant or not finite,"),
+    ],
+)
+def test_why_explanations_rank_nothing_is_what_the_models_are(run, bad, reason):
+    logits, _ = own_answers(run)
+    explained = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    model = explained * 0 + np.array(bad, np.float32)[:, None]
+    given = {"file.held_out_logits": logits, "file.occlusion": explained, "model.occlusion": model}
+    record = msgspec.structs.replace(RECORD, explained=3, attributions="occlusion")
+    (row,) = [row for row in rows_of(run, record=record, **given) if row.method == "occlusion"]
+    assert row.value is None and reason in row.facts["reason"]
+
+
+def test_a_model_whose_explanation_is_no_number_is_left_out_and_such_a_file_is_not(run):
+    logits, _ = own_answers(run)
+    explained = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    broken = explained.copy()
+    broken[0, 0] = np.nan
+    record = msgspec.structs.replace(RECORD, explained=3, attributions="occlusion")
+    for file, model, count, least in ((explained, broken, 2, 1), (broken, explained, 3, 0)):
+        given = {"file.held_out_logits": logits, "file.occlusion": file, "model.occlusion": model}
+        (row,) = [row for row in rows_of(run, record=record, **given) if row.method == "occlusion"]
+        assert row.n == count and row.facts["least_agreement"] == pytest.approx(least)

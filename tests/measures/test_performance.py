@@ -210,7 +210,7 @@ def test_several_labels_have_an_accuracy_of_labels_and_an_f1_each():
 
 def test_tables_are_led_by_what_their_task_leads_with():
     assert leading({"accuracy", "epsilon"}) == "accuracy" and leading({"r2", "rmse"}) == "r2"
-    assert {name for name, one in MEASURES.items() if one.later} >= {"r2", "rmse", "f1", "roc_auc"}
+    assert {name for name, one in MEASURES.items() if one.since} >= {"r2", "rmse", "f1", "roc_auc"}
 
 
 def test_r2_of_targets_far_from_zero_is_not_lost_in_rounding():

@@ -79,36 +79,57 @@ def _judged(held: HeldAgainst, gap: Row, differ: Row | None, score: Row | None) 
 
 
 def _explanations(held: HeldAgainst, rows: list[Row]) -> Finding:
-    """Judge by the way of explaining that agrees least."""
-    absent = [row for row in rows if row.value is None]
+    """Judge by the way of explaining that agrees least, of those that rank anything; others are said to be unjudged."""
+    ranked = [row for row in rows if row.value is not None]
+    reasons = [
+        f"{row.method}: {row.facts.get('reason', '')}" if row.method else str(row.facts.get("reason", ""))
+        for row in rows
+        if row.value is None
+    ]
     base = Finding(
         id="deployed.explanations",
         check="deployed",
         severity="not checked",
         title="Not checked: nothing could be ranked",
         claim=f"explanations of {held.model} hold for the file",
-        reason="; ".join(str(row.facts.get("reason", "")) for row in absent),
+        reason="; ".join(reasons),
         would_change=_AGAIN,
     )
-    if absent:
+    if not ranked:
         return base
-    row = min(rows, key=lambda one: float(one.facts["least_agreement"]))
-    least = float(row.facts["least_agreement"])
-    moved = max(float(one.facts["largest_difference"]) for one in rows)
-    alike = least > 1 - MOST_APART and (held.rounded or moved <= MOST_MOVED)
+    row = min(ranked, key=lambda one: float(one.facts["least_agreement"]))
+    least, moved = float(row.facts["least_agreement"]), _moved(row)
+    other = max(ranked, key=_moved)
+    largest = _moved(other)
+    alike = least > 1 - MOST_APART and (held.rounded or largest <= MOST_MOVED)
     severity: Severity = "pass" if alike else "note" if held.exported.quantised else "risk"
     words = "agree with those of the model" if alike else "are not those of the model"
+    title = (
+        f"Explanations of the file {words}: by {row.method}, rank correlation {row.value:.4f}, of the worst example "
+    )
+    title += f"{least:.4f}, largest difference {moved:.1e} of the largest"
+    if largest > moved:
+        title += f", by {other.method} {largest:.1e}"
+    # What was asked and could not be ranked is no pass.
+    if alike and reasons:
+        severity, title = "note", f"{title}; not all ways of explaining could be ranked"
+    how = f"Both explained anew by {' and by '.join(one.method for one in ranked)} on the same {row.n} examples."
     return Finding(
         id=base.id,
         check=base.check,
         severity=severity,
-        title=f"Explanations of the file {words}: rank correlation {row.value:.4f}, of the worst example {least:.4f}, "
-        f"largest difference {moved:.1e} of the largest",
+        title=title,
         claim=base.claim,
-        measured=tuple(_measurement(one) for one in rows),
-        how=f"Both explained anew by {' and by '.join(one.method for one in rows)} on the same {row.n} examples.",
+        measured=tuple(_measurement(one) for one in ranked),
+        how=" ".join([how, *(f"Nothing could be ranked by {reason}." for reason in reasons)]),
         would_change=_AGAIN,
     )
+
+
+def _moved(row: Row) -> float:
+    """Largest difference of an attribution; infinite where the file has no number."""
+    moved = float(row.facts["largest_difference"])
+    return math.inf if math.isnan(moved) else moved
 
 
 def _statement(held: HeldAgainst) -> Finding:

@@ -126,9 +126,10 @@ class ExportedFile:
     score, score_low, score_high : float
         Score less that of the model, on the same examples, with its paired interval.
     attributions, attributions_least : float
-        Rank agreement of attributions, in the mean and of the worst example.
+        Rank agreement of attributions, in the mean and of the worst example, by the way of explaining whose worst
+        example agrees least.
     attributions_by : str
-        How both were made.
+        That way.
     """
 
     backend: str
@@ -170,12 +171,13 @@ def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
     for (job, file), group in table[table.job != ""].groupby(["job", "subject"], sort=False):
         if not (group.measure == "deployed_logit_difference").any():
             continue
-        values = group.drop_duplicates("measure").set_index("measure")
+        group = group.assign(least=fact_of(group, "least_agreement", default=math.nan).astype(float))
+        # Of several ways of explaining the one that agrees least, as an audit judges by; the others have one row.
+        values = group.sort_values(["least", "value"], kind="stable").drop_duplicates("measure").set_index("measure")
         differ, score, agree = (
             values.reindex([f"deployed_{name}"]).iloc[0]
             for name in ("disagreement", "score_difference", "attribution_agreement")
         )
-        least = fact_of(group[group.measure == "deployed_attribution_agreement"], "least_agreement", default=math.nan)
         files.append(
             ExportedFile(
                 backend=str(group.backend.iloc[0]),
@@ -190,7 +192,7 @@ def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
                 score_low=float(score.low),
                 score_high=float(score.high),
                 attributions=float(agree.value),
-                attributions_least=float(next(iter(least), math.nan)),
+                attributions_least=float(agree.least),
                 attributions_by=str(agree.method) if math.isfinite(agree.value) else "",
             )
         )

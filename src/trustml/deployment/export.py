@@ -15,6 +15,7 @@ import numpy.typing as npt
 from trustml.compare.rows import renew_rows, write_measures
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
+from trustml.deployment.own_examples import are_among, tolerances
 from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import RecordError, TrustmlError, UsageError
@@ -258,17 +259,17 @@ def _refuse_own_examples(run: RunDirectory, given: Floats, path: Path) -> None:
     if not run.file(PRIVATE_DATA).is_file():
         return
     stored = run.mapped(PRIVATE_DATA, names=["train_inputs", "test_inputs"])
-    rows = {one.tobytes() for one in given}
-    trained = rows & {np.asarray(one, np.float32).tobytes() for one in stored["train_inputs"]}
-    if trained:
+    apart = tolerances(stored["train_inputs"])
+    trained = are_among(given, stored["train_inputs"], apart)
+    if trained.any():
         raise UsageError(
-            f"{path}: {len(trained)} of its inputs are training examples, which {_ANOTHER_ACCESS}; take them out"
+            f"{path}: {trained.sum()} of its inputs are training examples, which {_ANOTHER_ACCESS}; take them out"
         )
-    told = {np.asarray(one, np.float32).tobytes() for one in run.arrays(HELDOUT)["inputs"]}
-    held_out = rows & {np.asarray(one, np.float32).tobytes() for one in stored["test_inputs"]} - told
-    if held_out:
+    told = are_among(given, run.arrays(HELDOUT)["inputs"], apart)
+    held_out = are_among(given, stored["test_inputs"], apart) & ~told
+    if held_out.any():
         raise UsageError(
-            f"{path}: {len(held_out)} of its inputs are held-out examples that the run does not disclose; take them "
+            f"{path}: {held_out.sum()} of its inputs are held-out examples that the run does not disclose; take them "
             "out, or choose explained"
         )
 

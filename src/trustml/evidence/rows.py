@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -48,6 +49,8 @@ _OF_PRIVATE_FACTS = {
 _MAY_BE_MISSING: frozenset[Family] = frozenset(
     {"privacy", "membership", "audited", "remembered", "accuracy", "deployed attacks"}
 )
+_RENEWED: frozenset[Family] = frozenset({"deployed", "deployed attacks"})
+"""Families whose rows every export makes anew, in a table that may be of an earlier revision."""
 _OF_PRIVATE_FILES = {"membership", "audited", "remembered", "deployed attacks"}
 """Families of measures that need scores of single examples."""
 
@@ -150,10 +153,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         if family in _OF_PRIVATE_FILES and _left_out(row):
             absent[family] = str(row.facts["reason"])
         anew[_key(row)].append(row)
-    # A table of before there were these measures has no row of any; one that has some must have all. Of tasks that
-    # came with them, and of this very revision, there is no such table.
-    before = not same_words and _of_first_task(evidence)
-    before = before and not any(row.measure in MEASURES and MEASURES[row.measure].later for row in stated)
+    made, renewed = (math.inf, math.inf) if same_words else _newest(evidence, stated)
     again = {} if same_words else _drawn_again(evidence, stated, anew, untyped=untyped)
     for row in stated:
         same = anew[_key(row)]
@@ -175,7 +175,8 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         checks += [
             _check(row, "differs", f"the files give {text_of(row.value)}, the table has no row")
             for row in left
-            if not (_family(row.measure) in absent and _left_out(row)) and not (before and MEASURES[row.measure].later)
+            if not (_family(row.measure) in absent and _left_out(row))
+            and MEASURES[row.measure].since <= (renewed if MEASURES[row.measure].family in _RENEWED else made)
         ]
     return checks
 
@@ -225,12 +226,18 @@ def read_table(run: RunDirectory) -> list[Row]:
     return rows_of(table)
 
 
-def _of_first_task(evidence: Evidence) -> bool:
-    """Whether a run is of the task that all runs were of at first."""
-    try:
-        return evidence.task == DEFAULT_TASK
-    except RecordError:
-        return False
+def _newest(evidence: Evidence, stated: Sequence[Row]) -> tuple[int, int]:
+    """Up to which measure there was any when a table was made, and when its rows of exported files were made anew.
+
+    A table that has a row of some measure was made after it came, and must have all that came before it.
+    """
+    first = False
+    with contextlib.suppress(RecordError):
+        first = evidence.task == DEFAULT_TASK
+    oldest = 0 if first else MEASURES["r2"].since  # of the other tasks, which came with it
+    known = [MEASURES[row.measure] for row in stated if row.measure in MEASURES]
+    made = max([oldest, *(one.since for one in known if one.family not in _RENEWED)])
+    return made, max([made, *(one.since for one in known if one.family in _RENEWED)])
 
 
 def _facts(statement: PrivacyStatement) -> dict[str, object]:

@@ -172,10 +172,11 @@ def relative_gap(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) 
 
 
 def _ranks(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Rank correlation of each example; 0 where the file's are constant or no numbers and the model's are not."""
-    ranks = spearman(np.nan_to_num(file), model)
-    flat = ~np.isfinite(file).all(axis=1) | (np.ptp(np.nan_to_num(file), axis=1) == 0)
-    return np.where(flat & (np.ptp(model, axis=1) > 0), 0.0, ranks)
+    """Rank correlation of each example; 0 where only the file's are constant or not finite, NaN if the model's are."""
+    finite = np.isfinite(model).all(axis=1, keepdims=True)
+    model, filled = np.where(finite, model, 0), np.nan_to_num(file)
+    flat = ~np.isfinite(file).all(axis=1) | (np.ptp(filled, axis=1) == 0)
+    return np.where(flat & (np.ptp(model, axis=1) > 0), 0.0, spearman(filled, model))
 
 
 def _explanation_rows(
@@ -207,7 +208,9 @@ def _explanation_row(
     ranks = _ranks(file, model)
     defined = ranks[np.isfinite(ranks)]
     if not len(defined):
-        about = absent("every explained example's attributions are constant, and rank nothing")
+        finite = np.isfinite(model).all(axis=1)
+        what = "constant" if finite.all() else "constant or not finite" if finite.any() else "not finite"
+        about = absent(f"the model's attributions of every explained example are {what}, and rank nothing")
         return evidence.row(measure, None, record=record, subject=exported.title, method=method, n=0, about=about)
     facts: Facts = {"least_agreement": float(defined.min()), "largest_difference": _largest(file, model)}
     return evidence.row(
@@ -222,6 +225,8 @@ def _explanation_row(
 
 
 def _largest(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> float:
+    finite = np.isfinite(model).all(axis=1)
+    file, model = file[finite], model[finite]
     largest = float(np.abs(model).max())
     return float(np.abs(file - model).max() / largest) if largest else 0.0
 

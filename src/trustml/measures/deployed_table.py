@@ -12,12 +12,15 @@ _deployed = partial(
     rows=("trustml.measures.deployed:deployed_rows",),
     unit="1",
     better="lower",
-    later=True,
+    since=4,
 )
 _latency = partial(_deployed, unit="s", spread="quartiles", form="milliseconds", shown=("deployed",))
 
 _attacked = partial(
-    _deployed, family="deployed attacks", rows=("trustml.measures.deployed_attacks:deployed_attack_rows",)
+    _deployed,
+    family="deployed attacks",
+    rows=("trustml.measures.deployed_attacks:deployed_attack_rows",),
+    since=6,
 )
 
 DEPLOYED_MEASURES: dict[str, Measure] = {
@@ -54,6 +57,7 @@ DEPLOYED_MEASURES: dict[str, Measure] = {
         heading="ROC-AUC",
         spread="interval",
         shown=("deployed",),
+        since=7,
     ),
     "deployed_attribution_agreement": _deployed(
         better="higher",

@@ -150,8 +150,9 @@ class Measure:
     shown : tuple of Place
     guarantee : bool
         Whether it is what holds for something released, so that without a finite value nothing does.
-    later : bool
-        Whether tables of format 3 from before there was such a measure have no row of it.
+    since : int
+        Place in the order in which measures came after the first of format 3, which have 0: tables of before have no
+        row of it. A new measure has the next number, those that came at once the same.
     """
 
     unit: str
@@ -168,7 +169,7 @@ class Measure:
     form: str = ""
     shown: tuple[Place, ...] = ()
     guarantee: bool = False
-    later: bool = False
+    since: int = 0
 
     @property
     def head(self) -> str:

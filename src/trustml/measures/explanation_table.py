@@ -77,7 +77,7 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         title="mean |attribution|",
         meaning="Mean over explained examples of the magnitude of a feature's attribution, of the ten features of a "
         "table that count most by each explanation; exact bootstrap 95 % interval over examples.",
-        later=True,
+        since=5,
     ),
     "attribution_monte_carlo_error": Measure(
         family="explanations",
@@ -92,7 +92,7 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         "examples.",
         words="Monte-Carlo error",
         shown=("explanations",),
-        later=True,
+        since=3,
     ),
     "deletion_auc": _quality(
         better="lower",

@@ -20,7 +20,7 @@ _performance = partial(
     unit="1",
     better="higher",
     shown=("performance",),
-    later=True,
+    since=1,
 )
 
 PERFORMANCE_MEASURES: dict[str, Measure] = {
@@ -37,7 +37,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "over that of the best constant. Bootstrap over examples, as all intervals below.",
         spread="interval",
         shown=("overview", "federated page"),
-        later=True,
+        since=1,
     ),
     "score_difference": _performance(
         rows=("trustml.measures.score_differences:difference_rows",),
@@ -46,6 +46,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "what a regime costs in one framework, or one framework against another in one regime. Paired interval "
         "(Newcombe, method 10); bootstrap over examples of several labels and of R².",
         shown=(),
+        since=2,
     ),
     "slice_accuracy": _performance(
         rows=("trustml.measures.slices:slice_rows",),
@@ -53,6 +54,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         meaning="Accuracy on the held-out examples of one group of a column that the scenario's `slices` names; Wilson "
         "95 % interval.",
         shown=(),
+        since=4,
     ),
     "slice_gap": _performance(
         rows=("trustml.measures.slices:slice_rows",),
@@ -62,6 +64,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "more. Resampling adds to it, so its interval lies high and is no test: the p-value is of a permutation of "
         "who is in which group.",
         shown=(),
+        since=4,
     ),
     "slice_gap_change": _performance(
         rows=("trustml.measures.slices:slice_rows",),
@@ -72,6 +75,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "averaged, so the interval is no test: the p-value, by permutation of who is in which group, is of the claim "
         "that a regime changes all groups alike.",
         shown=(),
+        since=4,
     ),
     "tuned_score": _performance(
         rows=("trustml.measures.sweeps:tuned_rows",),
@@ -80,6 +84,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "examples, as the mean over seeds, and measured on the other half. Settings that promise another "
         "epsilon are not chosen among.",
         shown=(),
+        since=4,
     ),
     "tuned_score_difference": _performance(
         rows=("trustml.measures.sweeps:tuned_rows",),
@@ -88,6 +93,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "the half of the held-out examples that nothing was chosen on. Choosing a private setting by what its models "
         "score releases all that were tried: epsilon_all_releases composes them.",
         shown=(),
+        since=4,
     ),
     "rmse": _performance(
         unit="of target",
@@ -109,6 +115,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         meaning="Exponential of the mean cross-entropy of the tokens that follow in held-out texts, over all steps; "
         "beside it that of always giving each token its share among them. Bootstrap over texts.",
         form="norm",
+        since=4,
     ),
     "balanced_accuracy": _performance(
         title="balanced accuracy",

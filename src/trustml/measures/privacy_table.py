@@ -76,7 +76,7 @@ PRIVACY_MEASURES: dict[str, Measure] = {
         "No claim: `epsilon` pays for the choice (Papernot and Steinke, ICLR 2022).",
         words="epsilon had the run been the only one",
         shown=("audit",),
-        later=True,
+        since=4,
     ),
     "epsilon_all_releases": _private(
         title="epsilon, all releases",

@@ -1,0 +1,80 @@
+"""Copies of a run's own examples are found however they were rounded, others are not, and little is held meanwhile."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from trustml.deployment import own_examples
+from trustml.deployment.own_examples import are_among, tolerances
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
+IMAGES = (PIXELS / 255).astype(np.float32)
+TABLE = (np.random.default_rng(1).normal(size=(300, 5)) * [1e-3, 1, 1, 1e6, 0] + [0, 5, 0, 1.7e9, 0]).astype(np.float32)
+
+
+def found(given, stored):
+    return are_among(np.asarray(given, np.float32), stored, tolerances(stored)).tolist()
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        IMAGES,
+        PIXELS.astype(np.float32) * np.float32(1 / 255),  # as Keras's Rescaling does
+        IMAGES.astype(np.float16),
+        np.where(IMAGES == 0, np.float32(-0.0), IMAGES),
+        np.round(IMAGES * 255) / 255,
+    ],
+    ids=["the same", "times the reciprocal", "half precision", "minus zero", "eight bits"],
+)
+def test_an_image_is_found_however_it_was_scaled_and_stored(copy):
+    assert all(found(copy[::-7], IMAGES))
+
+
+def test_an_image_that_differs_by_a_step_of_eight_bits_is_another():
+    other = PIXELS[:5].astype(np.int64)
+    other[:, 3, 3] += np.where(other[:, 3, 3] < 128, 1, -1)
+    given = np.concatenate([other / 255, IMAGES[-1:]])
+    assert found(given, IMAGES) == [False] * 5 + [True]
+
+
+def test_a_row_of_a_table_is_found_by_every_column_in_its_own_range():
+    scaled = (TABLE.astype(np.float64) / 3 * 3).astype(np.float32) * np.float32(1 + 1e-7)
+    assert all(found(scaled[:9], TABLE))
+    for column in range(4):
+        other = TABLE[:9].copy()
+        other[:, column] += np.ptp(TABLE[:, column]) / 1000
+        assert not any(found(other, TABLE))
+    other = TABLE[:9].copy()
+    other[:, 4] = 1e-6  # where all training examples have 0
+    assert not any(found(other, TABLE))
+
+
+def test_pieces_of_few_rows_find_what_is_anywhere(monkeypatch):
+    monkeypatch.setattr(own_examples, "_VALUES", 130)  # two rows at once
+    assert found(IMAGES[[0, 7, 299]], IMAGES) == [True] * 3
+    assert found(np.flip(IMAGES[:3], axis=2), IMAGES) == [False] * 3
+
+
+def test_what_looks_alike_in_the_means_is_compared_in_full():
+    """Tokens in another order: some blocks of one row agree, no row does."""
+    tokens = np.random.default_rng(2).permuted(np.tile(np.arange(64), (200, 1)), axis=1).astype(np.float32)
+    swapped = tokens[:4].copy()
+    swapped[:, [0, 1]] = swapped[:, [1, 0]]
+    assert found(np.concatenate([swapped, tokens[:2]]), tokens) == [False] * 4 + [True] * 2
+
+
+def test_stored_examples_are_never_all_held(tmp_path):
+    np.save(tmp_path / "stored.npy", np.random.default_rng(3).random((3000, 32, 32, 3), np.float32))
+    stored = np.load(tmp_path / "stored.npy", mmap_mode="r")
+    given = np.array(stored[:8])
+    tracemalloc.start()
+    try:
+        assert all(found(given, stored))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < stored.nbytes / 1.5
