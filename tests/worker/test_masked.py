@@ -30,6 +30,7 @@ from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.masked import MaskedFederation
 from trustml.worker.pipeline import _train
+from trustml.worker.private_clients import local_update
 
 MASKED = FedAvg(
     aggregation="masked", weighting="uniform", clipping_norm=8.0, client_optimizer=SGD(learning_rate=0.3, momentum=0.5),
@@ -114,6 +115,25 @@ def test_where_too_few_stay_nothing_moves(asked, came):
         sums.plant(MODEL.weights)
 
 
+@pytest.mark.jax
+def test_whoever_came_has_trained_also_where_nothing_is_summed(monkeypatch):
+    """Else the times of steps would be those of rounds without work."""
+    trained = []
+    monkeypatch.setattr(
+        masked, "local_update", lambda *of, **rate: trained.append(of[2]) or local_update(*of, **rate)
+    )
+    assert not federation("jax", asked=np.array([5])).round(ROUNDS[0][:2]).summed
+    assert len(trained) == 2
+
+
+@pytest.mark.jax
+def test_updates_that_are_not_finite_are_counted():
+    sums = federation("jax", asked=np.array([3]))
+    broken = [(np.full((4, 6), np.nan, np.float32), np.zeros(4, np.int64))]
+    assert sums.round([*ROUNDS[0][:2], broken]).left_out == 1
+    assert np.isfinite(flat(sums.weights())).all()
+
+
 def test_a_regime_without_a_norm_is_refused():
     with pytest.raises(PrivacyError, match="clipping_norm"):
         MaskedFederation(replace(MASKED, clipping_norm=None), None, MODEL, asked=ASKED, seed=0)
@@ -154,7 +174,7 @@ def test_a_scenario_is_trained_so_and_says_what_nobody_saw(tmp_path):
     assert 0 < summed.sum() < 10 and 0 in rounds["asked"][:-1]
     np.testing.assert_array_equal(summed, rounds["participants"] >= np.maximum(2, rounds["asked"] // 2 + 1))
     assert notes["FedAvg"] == (
-        f"{10 - summed.sum()} of 10 rounds gave nothing: fewer clients stayed than secure sums need",
+        f"{10 - summed.sum()} of 10 rounds gave nothing: fewer clients were asked or stayed than secure sums need",
     )
     size = 4 * sum(int(np.prod(shape)) for shape in weight_shapes(PIXELS, (8, 8, 1)).values())
     up, down = (rows["FedAvg", measure] for measure in ("bytes_up", "bytes_down"))
