@@ -11,6 +11,8 @@ from trustml.backends.numpy.federated import NumpyFederation
 from trustml.backends.settings import FederatedSettings
 from trustml.backends.table import load_backend
 from trustml.errors import PrivacyError
+from trustml.frameworks.entry import Missing
+from trustml.frameworks.table import BACKENDS
 from trustml.launch.prepare import plan_run, prepare_run
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_rows
@@ -19,6 +21,7 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
 from trustml.plan.job import decode_job
+from trustml.plan.support import _federated_support
 from trustml.scenario.attacks import Attacks, GradientInversion
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
@@ -179,11 +182,15 @@ def test_a_scenario_is_trained_so_and_says_what_nobody_saw(tmp_path):
     size = 4 * sum(int(np.prod(shape)) for shape in weight_shapes(PIXELS, (8, 8, 1)).values())
     up, down = (rows["FedAvg", measure] for measure in ("bytes_up", "bytes_down"))
     assert up.value == rounds["sent_up"][summed].mean() > size and up.n == summed.sum()
-    assert down.value == pytest.approx(size * 3 * 0.6 + rounds["sent_down"][summed].mean())
+    assert down.value == pytest.approx((size * rounds["participants"] + rounds["sent_down"])[summed].mean())
     assert "all messages of secure aggregation, mean of" in up.note and "float32 weights" in down.note
     assert rows["FedAvg", "client_update_norm"].value is None
+    assert "keys and shares of others are not counted" in up.note
     assert "behind masks nobody sees" in rows["FedAvg", "client_update_norm"].note
     assert "sent_up" not in run.arrays("jobs/train.jax.clear.s1/rounds.npz")
+    run.file("jobs/train.jax.FedAvg.s1/rounds.npz").unlink()
+    lost = {(row.regime, row.measure): row for row in federated_rows(Evidence(run, second_opinion=False))}
+    assert "not at hand" in lost["FedAvg", "bytes_up"].note and lost["FedAvg", "bytes_up"].value is None
 
 
 def test_every_framework_has_it_and_no_update_can_be_attacked():
@@ -198,4 +205,10 @@ def test_every_framework_has_it_and_no_update_can_be_attacked():
     inverted = [job for job in planned.expansion.attack if job.subject]
     assert {job.regime.title for job in inverted} == {"clear"}
     (skip,) = (one for one in planned.expansion.skips if "gradient inversion of FedAvg" in one.method)
-    assert "behind its masks" in skip.reason
+    assert "behind its masks: the server learns sums of 2 clients or more alone" in skip.reason
+
+
+def test_masked_sums_need_no_library_of_federation():
+    entry = replace(BACKENDS["jax"], regimes=replace(BACKENDS["jax"].regimes, federated=Missing(reason="none")))
+    assert _federated_support(entry, MASKED) == entry.regimes.plain
+    assert _federated_support(entry, CLEAR) == Missing(reason="none")
