@@ -12,7 +12,7 @@ from trustml.backends.settings import FederatedSettings
 from trustml.backends.table import load_backend
 from trustml.errors import PrivacyError
 from trustml.frameworks.entry import Missing
-from trustml.frameworks.table import BACKENDS
+from trustml.frameworks.shipped import SHIPPED
 from trustml.launch.prepare import plan_run, prepare_run
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_rows
@@ -122,9 +122,7 @@ def test_where_too_few_stay_nothing_moves(asked, came):
 def test_whoever_came_has_trained_also_where_nothing_is_summed(monkeypatch):
     """Else the times of steps would be those of rounds without work."""
     trained = []
-    monkeypatch.setattr(
-        masked, "local_update", lambda *of, **rate: trained.append(of[2]) or local_update(*of, **rate)
-    )
+    monkeypatch.setattr(masked, "local_update", lambda *of, **rate: trained.append(of[2]) or local_update(*of, **rate))
     assert not federation("jax", asked=np.array([5])).round(ROUNDS[0][:2]).summed
     assert len(trained) == 2
 
@@ -209,6 +207,7 @@ def test_every_framework_has_it_and_no_update_can_be_attacked():
 
 
 def test_masked_sums_need_no_library_of_federation():
-    entry = replace(BACKENDS["jax"], regimes=replace(BACKENDS["jax"].regimes, federated=Missing(reason="none")))
+    jax = next(entry for entry in SHIPPED if entry.name == "jax")
+    entry = replace(jax, regimes=replace(jax.regimes, federated=Missing(reason="none")))
     assert _federated_support(entry, MASKED) == entry.regimes.plain
     assert _federated_support(entry, CLEAR) == Missing(reason="none")

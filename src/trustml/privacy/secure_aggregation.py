@@ -86,6 +86,7 @@ class SecureClient:
         self._mask_key, self._channel_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
         self._seed = secrets.token_bytes(SECRET_BYTES)
         self._keys: dict[int, Keys] = {}
+        self._channels: dict[int, ChaCha20Poly1305] = {}
         self._shares: dict[int, bytes] = {}
         self._alive: set[int] = set()
         self._next = 1
@@ -192,7 +193,10 @@ class SecureClient:
             self._refuse(f"what client {other} has not sealed for it")
 
     def _channel(self, other: int) -> ChaCha20Poly1305:
-        return ChaCha20Poly1305(_agreed(self._channel_key, self._keys[other].channel, b"trustml channel"))
+        if other not in self._channels:  # agreed on once: most of a round's time is keys
+            agreed = _agreed(self._channel_key, self._keys[other].channel, b"trustml channel")
+            self._channels[other] = ChaCha20Poly1305(agreed)
+        return self._channels[other]
 
     def _enter(self, stage: int) -> None:
         if self._next != stage:

@@ -7,7 +7,7 @@ from trustml.scenario.partition import Cohort, InTurn, PoissonCohort
 
 _OFTEN = 0.1
 """Part of the rounds without a sum above which there is a warning."""
-_SECONDS, _SLOW = 4.0e-6, 10.0
+_SECONDS, _SLOW = 2.1e-6, 10.0
 """Processor seconds of a round by the cube of its clients, as measured with 100, and those worth a warning."""
 
 
@@ -52,7 +52,7 @@ def check_masked_cohort(cohort: Cohort, field: str, *, asked: int, clients: int)
     seconds = _SECONDS * asked**3
     if seconds > _SLOW:
         warnings.append(
-            f"{field}: masks and shares of {asked} clients take about {seconds:.0f} s of processor a round, and eight "
+            f"{field}: masks and shares of {asked} clients take about {seconds:.0f} s of processor a round, and up to eight "
             "times that of twice as many; ask fewer a round"
         )
     return warnings
