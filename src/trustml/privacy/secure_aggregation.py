@@ -72,8 +72,7 @@ def encoded(message: Keys | Revealed | Sealed | bytes | Mapping[int, Keys] | Col
 class SecureClient:
     """One client in one round.
 
-    Its methods are the rounds of the protocol. Each is called once, in this order, and a client that has refused
-    something refuses everything after it.
+    Its methods are the protocol's rounds, each called once, in this order; after a refusal it refuses everything.
 
     Parameters
     ----------
@@ -375,7 +374,7 @@ def secure_sum(
         raise UsageError(f"vectors: {len(vectors)} for {settings.clients} clients; give one of each")
     gone = {} if stays is None else stays
     clients = [SecureClient(number, settings) for number in range(settings.clients)]
-    server, up, down = SecureServer(settings), 0, 0
+    server = SecureServer(settings)
 
     def here(message: int, among: Collection[int]) -> list[SecureClient]:
         return [clients[number] for number in sorted(among) if gone.get(number, message) >= message]
@@ -389,9 +388,8 @@ def secure_sum(
     confirming = {client.number: client.confirm(survivors) for client in here(4, survivors)}
     confirmed = server.confirmed(confirming)
     revealed = {client.number: client.reveal(confirmed[client.number]) for client in here(5, confirmed)}
-    for sent in (advertised, sealed, masked, confirming, revealed):
-        up += sum(len(encoded(message)) for message in sent.values())
-    down += len(encoded(keys)) * len(advertised) + len(encoded(survivors)) * len(survivors)
+    up = sum(len(encoded(one)) for sent in (advertised, sealed, masked, confirming, revealed) for one in sent.values())
+    down = len(encoded(keys)) * len(advertised) + len(encoded(survivors)) * len(survivors)
     down += sum(len(encoded(message)) for passed in (routed, confirmed) for message in passed.values())
     return SecureSum(
         total=settings.decoded(server.total(revealed)),

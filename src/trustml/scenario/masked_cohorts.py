@@ -52,8 +52,8 @@ def check_masked_cohort(cohort: Cohort, field: str, *, asked: int, clients: int)
     seconds = _SECONDS * asked**3
     if seconds > _SLOW:
         warnings.append(
-            f"{field}: masks and shares of {asked} clients take about {seconds:.0f} s of processor a round, and up to eight "
-            "times that of twice as many; ask fewer a round"
+            f"{field}: masks and shares of {asked} clients take about {seconds:.0f} s of processor a round, and up "
+            "to eight times that of twice as many; ask fewer a round"
         )
     return warnings
 
