@@ -13,6 +13,7 @@ from tests import WHOLE
 from trustml.backends.numpy.federated import NumpyFederation
 from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.errors import PrivacyError, UsageError
+from trustml.privacy import secure_aggregation
 from trustml.privacy.secure_aggregation import Keys, SecureClient, SecureServer, encoded, mask, pair_mask, secure_sum
 from trustml.privacy.secure_settings import SecureAggregation, Words
 from trustml.scenario.federated import DPFedAvg, IndependentNoise
@@ -297,3 +298,12 @@ def test_a_private_round_sums_securely():
     for name, start in model.weights.items():
         assert np.abs(after[0][name] - after[1][name]).max() < 1e-6
         assert np.abs(after[0][name] - start).max() > 1e-2
+
+
+def test_a_client_agrees_on_each_channel_once(monkeypatch):
+    """Agreements on keys are most of what a round of many clients takes."""
+    agreed = []
+    once = secure_aggregation._agreed
+    monkeypatch.setattr(secure_aggregation, "_agreed", lambda *of: agreed.append(of[2]) or once(*of))
+    secure_sum(VECTORS, SETTINGS)
+    assert agreed.count(b"trustml channel") == 4 * 3

@@ -11,6 +11,8 @@ from trustml.backends.numpy.federated import NumpyFederation
 from trustml.backends.settings import FederatedSettings
 from trustml.backends.table import load_backend
 from trustml.errors import PrivacyError
+from trustml.frameworks.entry import Missing
+from trustml.frameworks.shipped import SHIPPED
 from trustml.launch.prepare import plan_run, prepare_run
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_rows
@@ -19,6 +21,7 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
 from trustml.plan.job import decode_job
+from trustml.plan.support import _federated_support
 from trustml.scenario.attacks import Attacks, GradientInversion
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
@@ -30,6 +33,7 @@ from trustml.worker.clock import Clock
 from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.masked import MaskedFederation
 from trustml.worker.pipeline import _train
+from trustml.worker.private_clients import local_update
 
 MASKED = FedAvg(
     aggregation="masked", weighting="uniform", clipping_norm=8.0, client_optimizer=SGD(learning_rate=0.3, momentum=0.5),
@@ -114,6 +118,23 @@ def test_where_too_few_stay_nothing_moves(asked, came):
         sums.plant(MODEL.weights)
 
 
+@pytest.mark.jax
+def test_whoever_came_has_trained_also_where_nothing_is_summed(monkeypatch):
+    """Else the times of steps would be those of rounds without work."""
+    trained = []
+    monkeypatch.setattr(masked, "local_update", lambda *of, **rate: trained.append(of[2]) or local_update(*of, **rate))
+    assert not federation("jax", asked=np.array([5])).round(ROUNDS[0][:2]).summed
+    assert len(trained) == 2
+
+
+@pytest.mark.jax
+def test_updates_that_are_not_finite_are_counted():
+    sums = federation("jax", asked=np.array([3]))
+    broken = [(np.full((4, 6), np.nan, np.float32), np.zeros(4, np.int64))]
+    assert sums.round([*ROUNDS[0][:2], broken]).left_out == 1
+    assert np.isfinite(flat(sums.weights())).all()
+
+
 def test_a_regime_without_a_norm_is_refused():
     with pytest.raises(PrivacyError, match="clipping_norm"):
         MaskedFederation(replace(MASKED, clipping_norm=None), None, MODEL, asked=ASKED, seed=0)
@@ -154,16 +175,20 @@ def test_a_scenario_is_trained_so_and_says_what_nobody_saw(tmp_path):
     assert 0 < summed.sum() < 10 and 0 in rounds["asked"][:-1]
     np.testing.assert_array_equal(summed, rounds["participants"] >= np.maximum(2, rounds["asked"] // 2 + 1))
     assert notes["FedAvg"] == (
-        f"{10 - summed.sum()} of 10 rounds gave nothing: fewer clients stayed than secure sums need",
+        f"{10 - summed.sum()} of 10 rounds gave nothing: fewer clients were asked or stayed than secure sums need",
     )
     size = 4 * sum(int(np.prod(shape)) for shape in weight_shapes(PIXELS, (8, 8, 1)).values())
     up, down = (rows["FedAvg", measure] for measure in ("bytes_up", "bytes_down"))
     assert up.value == rounds["sent_up"][summed].mean() > size and up.n == summed.sum()
-    assert down.value == pytest.approx(size * 3 * 0.6 + rounds["sent_down"][summed].mean())
+    assert down.value == pytest.approx((size * rounds["participants"] + rounds["sent_down"])[summed].mean())
     assert "all messages of secure aggregation, mean of" in up.note and "float32 weights" in down.note
     assert rows["FedAvg", "client_update_norm"].value is None
+    assert "keys and shares of others are not counted" in up.note
     assert "behind masks nobody sees" in rows["FedAvg", "client_update_norm"].note
     assert "sent_up" not in run.arrays("jobs/train.jax.clear.s1/rounds.npz")
+    run.file("jobs/train.jax.FedAvg.s1/rounds.npz").unlink()
+    lost = {(row.regime, row.measure): row for row in federated_rows(Evidence(run, second_opinion=False))}
+    assert "not at hand" in lost["FedAvg", "bytes_up"].note and lost["FedAvg", "bytes_up"].value is None
 
 
 def test_every_framework_has_it_and_no_update_can_be_attacked():
@@ -178,4 +203,11 @@ def test_every_framework_has_it_and_no_update_can_be_attacked():
     inverted = [job for job in planned.expansion.attack if job.subject]
     assert {job.regime.title for job in inverted} == {"clear"}
     (skip,) = (one for one in planned.expansion.skips if "gradient inversion of FedAvg" in one.method)
-    assert "behind its masks" in skip.reason
+    assert "behind its masks: the server learns sums of 2 clients or more alone" in skip.reason
+
+
+def test_masked_sums_need_no_library_of_federation():
+    jax = next(entry for entry in SHIPPED if entry.name == "jax")
+    entry = replace(jax, regimes=replace(jax.regimes, federated=Missing(reason="none")))
+    assert _federated_support(entry, MASKED) == entry.regimes.plain
+    assert _federated_support(entry, CLEAR) == Missing(reason="none")

@@ -189,7 +189,7 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     participants = _participants(evidence, job)
     down = up = 4.0 * sum(sizes)
     if _is_masked(job):
-        return _masked_rows(evidence, record, job, weights=down * participants)
+        return _masked_rows(evidence, record, job, weights=down)
     how = "float32 weights"
     if isinstance(job.regime, FedAvg) and job.regime.aggregation == "compressed":
         up = float(sum(size if size > _COMPRESSED_ABOVE else 4 * size for size in sizes))
@@ -210,16 +210,17 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
 
 
 def _masked_rows(evidence: Evidence, record: JobRecord, job: TrainJob, *, weights: float) -> list[Row]:
-    """Bytes of the protocol's own messages, as they were in the rounds that had a sum."""
-    rounds = rounds_of(evidence, job) or {}
+    """Bytes of the protocol's messages, and weights of that size to whoever trained, in the rounds that had a sum."""
+    rounds = rounds_of(evidence, job)
     rows = []
     for measure, name, more in (("bytes_down", "sent_down", weights), ("bytes_up", "sent_up", 0.0)):
-        sent = rounds.get(name, np.zeros(0))
-        sent = sent[sent > 0]
-        about = About(facts={"summed_rounds": len(sent), "with_weights": more > 0})
-        if not len(sent):
-            about = absent("no round had a sum")
-        value = more + float(sent.mean()) if len(sent) else None
+        sent, about = np.zeros(0), absent("no round had a sum")
+        if rounds is None:
+            about = absent("what each round came to is not at hand", not_at_hand=True)
+        elif name in rounds:  # then at least one round had a sum
+            sent = (rounds[name] + more * rounds["participants"])[rounds[name] > 0]
+            about = About(facts={"summed_rounds": len(sent), "with_weights": more > 0})
+        value = float(sent.mean()) if len(sent) else None
         rows.append(evidence.row(measure, value, record=record, subject="round", n=len(sent), about=about))
     return rows
 

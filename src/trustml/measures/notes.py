@@ -135,8 +135,9 @@ REST: dict[str, _Words] = {
     "encryption",
     "summed_rounds": lambda known: (
         "all messages of secure aggregation"
-        + (", and float32 weights to each client expected" if known["with_weights"] else "")
-        + f", mean of {known['summed_rounds']} rounds; no headers, no encryption of the wire"
+        + (", and float32 weights to each client that trained" if known["with_weights"] else "")
+        + f", mean of the {known['summed_rounds']} rounds with a sum; keys and shares of others are not counted"
+        + "; no headers, no encryption of the wire"
     ),
     "against": "against {against}, batches of {batch_size}",
     "of_mean": "{of_mean:.4g} by always answering the mean",

@@ -32,7 +32,7 @@ from trustml.scenario.federated import (
     PrivateClientsSpec,
     SiloDPFedAvg,
 )
-from trustml.scenario.partition import FixedCohort
+from trustml.scenario.partition import Everyone, FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
@@ -270,5 +270,15 @@ def _why_no_updates(regime: Regime) -> str:
         case SiloDPFedAvg():
             return _SILO
         case FedAvg(aggregation="masked"):
-            return "no update of a client is seen behind its masks, and the server learns the sum of many alone"
+            return f"no update of a client is seen behind its masks: the server learns sums of {_fewest(regime)} alone"
     return ""
+
+
+def _fewest(regime: FedAvg) -> str:
+    """Tell how many updates are in a masked sum at the least; who is asked by chance may be two."""
+    match regime.cohort:
+        case Everyone():
+            return "more than half of all clients"
+        case FixedCohort(clients=asked):
+            return f"{max(2, asked // 2 + 1)} clients or more"
+    return "2 clients or more"

@@ -60,12 +60,12 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
 
 
 def _federated_support(entry: BackendEntry, regime: FederatedSpec) -> Support:
+    if isinstance(regime, FedAvg) and regime.aggregation == "masked":
+        return entry.regimes.plain  # each client trains by itself
     general = entry.regimes.federated
     if isinstance(general, Missing):
         return general
     match regime:
-        case FedAvg(aggregation="masked"):
-            return entry.regimes.plain  # each client trains by itself
         case FedAvg(aggregation=aggregation) if aggregation != "mean" and not entry.regimes.aggregations:
             reason = f"aggregation {aggregation!r} is {_AGGREGATION[aggregation]}; {general.library} has none"
             return Missing(reason=reason)

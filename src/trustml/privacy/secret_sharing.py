@@ -7,6 +7,8 @@ polynomial has coefficients give it back, and fewer fit every secret equally wel
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -54,12 +56,18 @@ def combine(shares: Mapping[int, bytes], *, threshold: int) -> bytes:
 
 
 def _at(line: Sequence[int], point: int) -> int:
-    return functools.reduce(lambda value, coefficient: (value * point + coefficient) % PRIME, reversed(line), 0)
+    return sum(map(operator.mul, line, _powers(point, len(line)))) % PRIME
+
+
+@functools.lru_cache(maxsize=1024)
+def _powers(point: int, count: int) -> tuple[int, ...]:
+    """Powers of a point from 0 on: alike for all secrets of a round."""
+    return tuple(itertools.accumulate(range(count - 1), lambda power, _: power * point % PRIME, initial=1))
 
 
 def _through(used: tuple[int, ...], values: Mapping[int, int], point: int) -> int:
     weights = _weights(used, point)
-    return sum(weight * values[place] for weight, place in zip(weights, used, strict=True)) % PRIME
+    return sum(map(operator.mul, weights, map(values.__getitem__, used))) % PRIME
 
 
 @functools.lru_cache(maxsize=1024)

@@ -72,8 +72,7 @@ def encoded(message: Keys | Revealed | Sealed | bytes | Mapping[int, Keys] | Col
 class SecureClient:
     """One client in one round.
 
-    Its methods are the rounds of the protocol. Each is called once, in this order, and a client that has refused
-    something refuses everything after it.
+    Its methods are the protocol's rounds, each called once, in this order; after a refusal it refuses everything.
 
     Parameters
     ----------
@@ -86,6 +85,7 @@ class SecureClient:
         self._mask_key, self._channel_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
         self._seed = secrets.token_bytes(SECRET_BYTES)
         self._keys: dict[int, Keys] = {}
+        self._channels: dict[int, ChaCha20Poly1305] = {}
         self._shares: dict[int, bytes] = {}
         self._alive: set[int] = set()
         self._next = 1
@@ -192,7 +192,10 @@ class SecureClient:
             self._refuse(f"what client {other} has not sealed for it")
 
     def _channel(self, other: int) -> ChaCha20Poly1305:
-        return ChaCha20Poly1305(_agreed(self._channel_key, self._keys[other].channel, b"trustml channel"))
+        if other not in self._channels:  # agreed on once: most of a round's time is keys
+            agreed = _agreed(self._channel_key, self._keys[other].channel, b"trustml channel")
+            self._channels[other] = ChaCha20Poly1305(agreed)
+        return self._channels[other]
 
     def _enter(self, stage: int) -> None:
         if self._next != stage:
@@ -371,7 +374,7 @@ def secure_sum(
         raise UsageError(f"vectors: {len(vectors)} for {settings.clients} clients; give one of each")
     gone = {} if stays is None else stays
     clients = [SecureClient(number, settings) for number in range(settings.clients)]
-    server, up, down = SecureServer(settings), 0, 0
+    server = SecureServer(settings)
 
     def here(message: int, among: Collection[int]) -> list[SecureClient]:
         return [clients[number] for number in sorted(among) if gone.get(number, message) >= message]
@@ -385,9 +388,8 @@ def secure_sum(
     confirming = {client.number: client.confirm(survivors) for client in here(4, survivors)}
     confirmed = server.confirmed(confirming)
     revealed = {client.number: client.reveal(confirmed[client.number]) for client in here(5, confirmed)}
-    for sent in (advertised, sealed, masked, confirming, revealed):
-        up += sum(len(encoded(message)) for message in sent.values())
-    down += len(encoded(keys)) * len(advertised) + len(encoded(survivors)) * len(survivors)
+    up = sum(len(encoded(one)) for sent in (advertised, sealed, masked, confirming, revealed) for one in sent.values())
+    down = len(encoded(keys)) * len(advertised) + len(encoded(survivors)) * len(survivors)
     down += sum(len(encoded(message)) for passed in (routed, confirmed) for message in passed.values())
     return SecureSum(
         total=settings.decoded(server.total(revealed)),

@@ -21,7 +21,7 @@ REASONS: dict[Reason, str] = {
     "machine": "the machine, its packages and its clock, not the data",
     "model": "final weights with held-out inputs and public random numbers: epsilon covers it, and what it shows of "
     "held-out examples is disclosed. No epsilon covers a model trained without privacy, and the statement says so",
-    "public random numbers": "streams that follow from public seeds",
+    "public random numbers": "streams, and who came to the rounds of a training, that follow from public seeds",
     "other files": "computed from other files that are released",
     "named": "follows the data, and the privacy statement names it",
 }
@@ -203,7 +203,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
     *_named("results of attacks", "measures.parquet", "measure:deployed_membership_*"),
     *_of("measures.parquet", "measure:deployed_*", "model"),
-    *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
+    *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "public random numbers"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
     *_named("rows of users", "measures.parquet", "measure:epsilon_of_group"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),

@@ -20,6 +20,7 @@ from trustml.scenario.federated import (
     PrivateClientsSpec,
     SiloDPFedAvg,
 )
+from trustml.scenario.masked_cohorts import check_masked_cohort
 from trustml.scenario.optimizers import Schedule
 from trustml.scenario.partition import Dirichlet, Everyone, NaturalKey
 from trustml.scenario.partition import InTurn as InTurnCohort
@@ -74,12 +75,8 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
                 f"{asked} participants a round are more than the {count} clients",
                 fix=f"use {count} or fewer",
             )
-        if isinstance(regime, FedAvg) and regime.aggregation == "masked" and asked < 2:
-            raise ScenarioError(
-                f"{field}.cohort",
-                "one client a round has a sum that is its own update, which no mask hides",
-                fix="ask 2 or more a round",
-            )
+        if isinstance(regime, FedAvg) and regime.aggregation == "masked":
+            warnings += check_masked_cohort(regime.cohort, f"{field}.cohort", asked=asked, clients=count)
         if isinstance(regime, LocalDPFedAvg):
             warnings += _delta_warnings(regime, field, count, what="client")
         if not isinstance(regime, DPFedAvg):

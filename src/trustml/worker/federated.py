@@ -165,7 +165,9 @@ class FederatedDriver:
             notes.append(f"{left_out} updates were not finite and counted as zero")
         missed = sum(not outcome.summed for outcome in outcomes)
         if missed and self._masked:
-            notes.append(f"{missed} of {rounds} rounds gave nothing: fewer clients stayed than secure sums need")
+            notes.append(
+                f"{missed} of {rounds} rounds gave nothing: fewer clients were asked or stayed than secure sums need"
+            )
         return tuple(notes)
 
 

@@ -52,17 +52,19 @@ class MaskedFederation:
     def round(self, clients: Sequence[Client]) -> RoundOutcome:
         """Train the clients, add their updates up behind masks, move by their mean.
 
-        Where half of those that were asked do not come, or one alone was asked, there is no sum and nothing moves.
+        Where half of those that were asked do not come, or one alone was asked, there is no sum and nothing moves:
+        whoever came has trained for it all the same. Only a simulation knows whose update was not finite.
         """
         asked, weights = next(self._asked), self._server.weights
         threshold = asked // 2 + 1
-        if len(clients) < max(2, threshold):
-            return RoundOutcome(summed=False)
         updates = [local_update(self._plain, weights, client, learning_rate=self._rate) for client in clients]
+        if len(updates) < max(2, threshold):
+            return RoundOutcome(summed=False)
+        left_out = sum(not all(np.isfinite(part).all() for part in update.values()) for update in updates)
         found = self._sum(updates, SecureAggregation(clients=asked, threshold=threshold, clipping_norm=self._norm))
         mean = (found.total / len(found.survivors)).astype(np.float32)
         self._server.step([{name: part[0] for name, part in unflat(mean[None], like=weights).items()}])
-        return RoundOutcome(bytes_up=found.bytes_up, bytes_down=found.bytes_down)
+        return RoundOutcome(left_out=left_out, bytes_up=found.bytes_up, bytes_down=found.bytes_down)
 
     def plant(self, updates: Weights) -> None:
         """Refuse: there is no private round."""
