@@ -74,7 +74,7 @@ def export_tfjs(wanted: FileRequest) -> None:
     write_tfjs(wanted, _logits(wanted.model, built).get_concrete_function())
 
 
-def _for_graphs(model: Model, others: dict[type, type]) -> tf.keras.Model:
+def _for_graphs(model: Model, others: dict[type[tf.keras.layers.Layer], type[tf.keras.layers.Layer]]) -> tf.keras.Model:
     """Build a model for runtimes that know graphs alone, with other layers in the place of some."""
     built = build_keras(model)
     if not any(type(layer) in others for layer in built.layers):
@@ -86,10 +86,12 @@ def _for_graphs(model: Model, others: dict[type, type]) -> tf.keras.Model:
     return plain
 
 
-_WITHOUT_MASKS: dict[type, type] = {tf.keras.layers.GroupNormalization: PlainGroupNorm}
+_WITHOUT_MASKS: dict[type[tf.keras.layers.Layer], type[tf.keras.layers.Layer]] = {
+    tf.keras.layers.GroupNormalization: PlainGroupNorm
+}
 """Group norms of Keras weight each value by a mask of ones: TensorFlow Lite cannot repeat what it becomes, and
 TensorFlow.js has no gradient of it."""
-_WITHOUT_LOOPS: dict[type, type] = {GatedRecurrence: UnrolledRecurrence}
+_WITHOUT_LOOPS: dict[type[tf.keras.layers.Layer], type[tf.keras.layers.Layer]] = {GatedRecurrence: UnrolledRecurrence}
 """TensorFlow Lite has no lists of tensors whose sizes follow from the batch."""
 
 
