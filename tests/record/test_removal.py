@@ -115,6 +115,8 @@ def test_planning_that_fails_or_is_interrupted_leaves_nothing(tmp_path, monkeypa
         run.write_manifest(manifest(run.path.name))
     assert not run.is_executed() and len(list_runs(tmp_path)) == 1
     monkeypatch.setattr(prepare, "_write_inputs", lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare_run(SCENARIO, root=tmp_path)
+    signal.signal(signal.SIGINT, before)
     assert len(list(tmp_path.iterdir())) == 1
