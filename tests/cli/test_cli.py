@@ -27,12 +27,12 @@ from trustml.launch import environments
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def trustml(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+def trustml(*arguments, cwd=None, timeout=400, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "trustml.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=timeout,
         cwd=cwd or ROOT,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
