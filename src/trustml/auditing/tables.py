@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.separated import is_float
 from trustml.errors import UsageError
 
 _LARGEST_LABEL = 2**31 - 1
@@ -60,7 +61,7 @@ def _read(source: Path, *, rows: bool = True) -> tuple[list[str], array[float]]:
         with source.open(encoding="utf-8-sig", newline="") as stream:
             lines = (line for line in csv.reader(stream) if line)
             names = [name.strip() for name in next(lines, [])]
-            if names and all(map(_is_number, names)):
+            if names and all(map(is_float, names)):
                 raise UsageError(
                     f"{source.name}: its first line holds numbers alone, and would be lost as names; write a line of "
                     "names above it"
@@ -75,14 +76,6 @@ def _read(source: Path, *, rows: bool = True) -> tuple[list[str], array[float]]:
     except (csv.Error, ValueError) as error:
         raise UsageError(f"{source.name}: is no table of numbers in UTF-8 ({str(error)[:80]}); give .npz") from None
     return names, values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse_other_columns(source: Path, names: Sequence[str], beside: Path, others: Sequence[str]) -> None:

@@ -164,7 +164,7 @@ def lay_out(path: Path, text: str, encoding: str, source: Csv) -> Layout:
         raise broken
     if not isinstance(usually, Layout):
         raise DataError(f"{path}: {_why_not(usually, usual, source)}")
-    if source.header is None and (numbers := [name for name in usually.names if _is_number(name)]):
+    if source.header is None and (numbers := [name for name in usually.names if is_float(name)]):
         raise DataError(_no_header(path, numbers[0]))
     return usually
 
@@ -180,7 +180,7 @@ def _refuse_doubtful_header(path: Path, layout: Layout, source: Csv) -> None:
     """Refuse a header that is all numbers, and a first row of data that looks like names."""
     if source.header is not None:
         return
-    if layout.form.header and layout.names and all(map(_is_number, layout.names)):
+    if layout.form.header and layout.names and all(map(is_float, layout.names)):
         raise DataError(f"{_no_header(path, layout.names[0])}; if these are names, set it to true")
     if not layout.form.header and (odd := _unlike_its_column(layout)):
         raise DataError(
@@ -194,9 +194,9 @@ def _unlike_its_column(layout: Layout) -> str:
     rows = itertools.islice((row for row in _reader(layout.text, layout.form) if any(row)), _MOST_COMPARED)
     for cell, *others in zip(*rows, strict=False):
         known = [other for other in others if other]
-        if not cell or _is_number(cell) or cell in known or len(known) < 2:
+        if not cell or is_float(cell) or cell in known or len(known) < 2:
             continue
-        if all(map(_is_number, known)) or 2 * len(set(known)) <= len(known):
+        if all(map(is_float, known)) or 2 * len(set(known)) <= len(known):
             return str(cell)
     return ""
 
@@ -230,7 +230,7 @@ def _layout(text: str, form: Form, source: Csv) -> Layout | _Rows:
 
 def _is_headerless(names: list[str], label: str) -> bool:
     """Say whether the label is named by its number, and the first row holds numbers."""
-    return label not in names and _NUMBERED.fullmatch(label) is not None and any(map(_is_number, names))
+    return label not in names and _NUMBERED.fullmatch(label) is not None and any(map(is_float, names))
 
 
 def _rows(text: str, form: Form, *, named: bool) -> _Rows:
@@ -302,7 +302,8 @@ def _all_in(names: list[str], quote: str) -> bool:
     return bool(names) and all(len(name) > 1 and name[0] == name[-1] == quote for name in names)
 
 
-def _is_number(text: str) -> bool:
+def is_float(text: str) -> bool:
+    """Whether Python reads a text as a number."""
     try:
         float(text)
     except ValueError:

@@ -26,6 +26,8 @@ class GatedRecurrence(AsWritten):
     units : int
     """
 
+    _unroll = False
+
     def __init__(self, kind: str, units: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.kind, self.units = kind, units
@@ -89,7 +91,7 @@ class GatedRecurrence(AsWritten):
             return after[0], after
 
         start = [zeros] if self.kind == "GRU" else [zeros, zeros]
-        found = tf.keras.backend.rnn(step, given, start)[1]
+        found = tf.keras.backend.rnn(step, given, start, unroll=self._unroll)[1]
         return tf.ensure_shape(found, (None, entered.shape[1], self.units))
 
     def _after(self, own: tf.Tensor, before: tf.Tensor, states: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -107,12 +109,4 @@ class GatedRecurrence(AsWritten):
 class UnrolledRecurrence(GatedRecurrence):
     """The same with its steps written out, for runtimes without TensorFlow's loops."""
 
-    def _states(self, entered: tf.Tensor, taps: tf.Tensor | None = None) -> tf.Tensor:
-        zeros = tf.zeros((tf.shape(entered)[0], self.units), entered.dtype)
-        states, found = [zeros] if self.kind == "GRU" else [zeros, zeros], []
-        tapped = [0.0] * entered.shape[1] if taps is None else tf.unstack(taps, axis=1)
-        for own, tap in zip(tf.unstack(entered, axis=1), tapped, strict=True):
-            before = tf.matmul(states[0], self.recurrent_kernel) + self.recurrent_bias + tap
-            states = self._after(own, before, states)
-            found.append(states[0])
-        return tf.stack(found, axis=1)
+    _unroll = True
