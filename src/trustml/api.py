@@ -37,6 +37,11 @@ class Run:
     ----------
     directory : RunDirectory
 
+    Raises
+    ------
+    UsageError
+        If it is given anything else: :func:`load` takes a path or a name.
+
     Examples
     --------
     >>> run = trustml.load("latest")                                 # doctest: +SKIP
@@ -45,6 +50,8 @@ class Run:
     """
 
     def __init__(self, directory: RunDirectory) -> None:
+        if not isinstance(directory, RunDirectory):
+            raise UsageError(f"directory: expected a RunDirectory, got {directory!r}; trustml.load takes a path")
         self._directory = directory
 
     @property

@@ -143,3 +143,8 @@ def test_steps_are_not_shown_one_by_one():
     for step in range(1000):
         progress.listen({"event": "step", "job": "a", "step": step, "steps": 1000})
     assert len(lines) < 10
+
+
+def test_a_path_is_no_run_and_the_error_names_what_takes_one(tmp_path):
+    with pytest.raises(trustml.UsageError, match=r"directory: .*trustml\.load takes a path"):
+        trustml.Run(str(tmp_path))

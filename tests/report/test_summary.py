@@ -250,10 +250,11 @@ def test_what_was_tried_without_a_result_is_no_acquittal():
 def test_jobs_that_failed_are_counted():
     jobs = tuple(
         JobRecord(id=str(n), backend="jax", kind="train", regime="Plain", seed=0, digest="", status=status)
-        for n, status in enumerate(("ok", "error", "timeout"))
+        for n, status in enumerate(("ok", "error", "timeout", "interrupted", "pending", "pending", "running"))
     )
-    found = summary(replace(manifest("Plain"), jobs=jobs), table(), ())
-    assert texts(found, "trust") == ["2 of 3 jobs did not end well"]
+    broken, going = (replace(manifest("Plain"), jobs=jobs, status=status) for status in ("interrupted", "running"))
+    assert texts(summary(broken, table(), ()), "trust") == ["4 of 7 jobs did not end well; 2 of 7 jobs were not begun"]
+    assert texts(summary(going, table(), ()), "trust") == ["3 of 7 jobs did not end well"]
 
 
 def test_a_run_without_a_model_answers_nothing():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -210,9 +211,7 @@ def _membership(table: pd.DataFrame) -> list[str]:
 
 def _trust(manifest: Manifest, table: pd.DataFrame, statements: Sequence[PrivacyStatement]) -> Answer | None:
     """What the claims rest on, and how jobs ended."""
-    waiting = ("pending", "running") if manifest.status == "running" else ()
-    missing = sum(record.status not in ("ok", *waiting) for record in manifest.jobs)
-    parts = [f"{missing} of {len(manifest.jobs)} jobs did not end well"] if missing else []
+    parts = _not_done(manifest)
     behind = [one.model for one in statements if one.understated is not None]
     if behind:
         parts.append(f"the record of {', '.join(behind)} says less than its ledger")
@@ -227,6 +226,17 @@ def _trust(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privacy
     if not parts:
         return None
     return Answer(question="trust", text="; ".join(parts), page="privacy" if statements else "record")
+
+
+def _not_done(manifest: Manifest) -> list[str]:
+    """How many jobs did not end well, and how many were never begun; while a run goes on, those are still to come."""
+    states = Counter(record.status for record in manifest.jobs)
+    ill = len(manifest.jobs) - states["ok"] - states["pending"]
+    waiting = states["pending"]
+    if manifest.status == "running":
+        ill, waiting = ill - states["running"], 0
+    counts = {"did not end well": ill, "were not begun": waiting}
+    return [f"{count} of {len(manifest.jobs)} jobs {what}" for what, count in counts.items() if count]
 
 
 def _rests_on(statements: Sequence[PrivacyStatement]) -> str:
