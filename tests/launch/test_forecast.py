@@ -14,10 +14,11 @@ from trustml.data.batches import BatchPlan
 from trustml.errors import ScenarioError
 from trustml.launch import forecast as module
 from trustml.launch.drawn_batches import draw_plan
-from trustml.launch.forecast import forecast
+from trustml.launch.forecast import forecast, together_line
 from trustml.plan.mechanism import make_charge, plan_mechanism
-from trustml.privacy.accounting import epsilon_of
+from trustml.privacy.accounting import epsilon_of, epsilon_with_tuning
 from trustml.scenario.read import from_plain
+from trustml.scenario.spec import Tuning
 
 
 @pytest.fixture
@@ -77,6 +78,11 @@ def test_it_tells_what_choosing_in_a_sweep_will_cost(scenario, tmp_path):
     longer = replace(alone, epsilon=None, noise_multiplier=noise.pop(), steps=3 * steps, epochs=None)
     expected = epsilon_of([charge_of(longer, examples=found.train_examples)], delta=alone.delta).value
     assert together.epsilon == pytest.approx(expected, rel=1e-6)
+    (best,) = forecast(replace(scenario, tuning=Tuning(mean_runs=50)), root=tmp_path).together
+    charges = [[charge_of(replace(longer, steps=steps), examples=found.train_examples)]]
+    expected = epsilon_with_tuning(charges, runs=50, delta=alone.delta).value
+    assert best.models == 1 and best.epsilon == pytest.approx(expected, rel=1e-6)
+    assert together_line(best).startswith("1 private model of the best of 50 runs in the mean: about epsilon ")
 
 
 def charge_of(regime, *, examples):

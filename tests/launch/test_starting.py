@@ -371,12 +371,12 @@ def test_a_choice_among_models_of_one_start_pays_for_the_start(tmp_path, monkeyp
 
 def test_the_best_of_several_runs_pays_for_the_start_and_its_single_run_too(tmp_path):
     _, run, ledgers = second(tmp_path, PRIVATE, shared=True)
-    tuned(run, tried=())  # declared alone
     expected = epsilon_with_tuning(ledgers, runs=8.0, delta=PRIVATE.delta).value
-    assert f"epsilon at most {at_most(expected, 4)} at" in stated(run)[0].hyperparameter_tuning
-    tuned(run)
-    statement, _, _ = stated(run)
-    assert statement.epsilon == pytest.approx(expected)
+    for tried in ((), ("a",)):  # declared by people, who say no more, or drawn by us
+        tuned(run, tried=tried)
+        statement, rows, _ = stated(run)
+        assert f"epsilon at most {at_most(expected, 4)} at" in statement.hyperparameter_tuning
+        assert statement.epsilon == pytest.approx(expected) == rows["epsilon"] == rows["epsilon_all_releases"]
     single = epsilon_of_releases(ledgers, delta=PRIVATE.delta).value
     assert beside(statement)["epsilon_single_run"].value == pytest.approx(single)
 
@@ -599,3 +599,12 @@ def test_images_of_other_classes_of_one_folder_are_other_rows(tmp_path, classes,
     start = trained(planned(tmp_path, before, Plain(), model=model))
     run = planned(tmp_path, msgspec.structs.replace(before, classes=classes), PRIVATE, model=model, start=start)
     assert run.manifest().start.shared == shared
+
+
+@pytest.mark.parametrize("first", [PRIVATE, Plain()], ids=["composed", "void"])
+def test_what_has_no_number_was_drawn_as_secretly_as_what_has_one(tmp_path, first):
+    _, run, _ = second(tmp_path, first, shared=True)
+    evidence = Evidence(run, second_opinion=False)
+    rows = [row for row in privacy_rows(evidence, privacy_statements(evidence)) if row.value is None]
+    assert rows and all(row.facts["secret_sampling"] for row in rows)
+    assert not [row.note for row in rows if "not secret" in row.note]

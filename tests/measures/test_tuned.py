@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.records import copy_of, unasked_second_opinion
+from trustml.auditing.run_audit import audit_run
 from trustml.compare.rows import write_measures
 from trustml.evidence.ledgers import verify_ledgers
 from trustml.measures.accuracy import accuracy_rows
@@ -19,10 +20,10 @@ from trustml.report.sweeps import sweep_answers
 RUNS = 8.0
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
+@pytest.fixture(scope="module", params=[{"optimizer.learning_rate": [0.1, 1.0]}, {}], ids=["drawn", "declared"])
+def tuned(request, tmp_path_factory):
     run = copy_of("twice", tmp_path_factory.mktemp("tuned"))
-    tuning = {"mean_runs": RUNS, "tried": {"optimizer.learning_rate": [0.1, 1.0]}}
+    tuning = {"mean_runs": RUNS, "tried": request.param}
     scenario = {**run.manifest.scenario, "tuning": tuning}
     run.directory.write_manifest(msgspec.structs.replace(run.manifest, scenario=scenario))
     with unasked_second_opinion():
@@ -57,6 +58,12 @@ def test_all_releases_together_pay_for_it_too_and_verify_agrees(tuned):
     assert together > epsilon_of_releases(ledgers, delta=delta).value
     checks = [check for check in verify_ledgers(tuned.directory) if "epsilon" in check.message]
     assert len(checks) == len(ledgers) + 1 and all(check.outcome == "ok" for check in checks)
+
+
+def test_an_audit_claims_what_the_released_model_costs(tuned):
+    claims = {model.name: model.claim for model in audit_run(tuned.directory).models if model.claim}
+    stated = {one.model: one.epsilon for one in tuned.privacy()}
+    assert {name: claim.epsilon for name, claim in claims.items()} == stated
 
 
 def test_a_score_that_chose_the_model_says_so(tuned):

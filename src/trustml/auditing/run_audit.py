@@ -37,7 +37,7 @@ from trustml.privacy.ledger import (
 )
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
-from trustml.record.schema import JobRecord, Manifest
+from trustml.record.schema import JobRecord, Manifest, tuned_runs
 from trustml.record.starts import earlier_charges, is_void
 from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
@@ -177,11 +177,11 @@ def _charges(run: RunDirectory, model: str) -> list[Charge]:
 
 
 def _target(record_id: str, manifest: Manifest) -> float | None:
-    """Target epsilon that the scenario gave a model's regime; none where an earlier training used these rows, too."""
+    """Target epsilon of a model's regime; none where a start used these rows, or it is the best of several runs."""
     record = next(one for one in manifest.jobs if one.id == record_id)
     regimes = {regime.title: regime for regime in from_plain(manifest.scenario).training}
     regime = regimes.get(record.regime)
-    if not isinstance(regime, PrivateRegime):
+    if not isinstance(regime, PrivateRegime) or tuned_runs(manifest) is not None:
         return None
     return None if is_void(manifest, regime) or earlier_charges(manifest, regime) else regime.epsilon
 

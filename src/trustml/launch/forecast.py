@@ -20,11 +20,12 @@ from trustml.plan.support import Skip
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, PrivacyUnit
 from trustml.privacy.statement import at_most
+from trustml.record.choices import both_choices
 from trustml.record.starts import StartRecord, earlier_charges, is_void, once
 from trustml.record.store import RunDirectory, newest_first
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.regimes import Plain, PrivateRegime
-from trustml.scenario.spec import BackendName, Scenario
+from trustml.scenario.spec import BackendName, Scenario, Tuning
 from trustml.scenario.sweep import Swept
 
 _MOST_RUNS = 50
@@ -68,21 +69,25 @@ class Together:
         Of all of them and of what they start from, as the ledgers will say where every step is taken; the tails of the
         noise are not in it. None where their start was trained on rows of this data without a guarantee.
     delta : float
+    tuned_runs : float, optional
+        Mean number of runs of which this one is the best, where the scenario declares a search; it is paid for.
     """
 
     unit: PrivacyUnit
     models: int
     epsilon: float | None
     delta: float
+    tuned_runs: float | None = None
 
 
 def together_line(group: Together) -> str:
     """Say what private models cost together."""
     epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
-    return (
-        f"{group.models} private models: {epsilon} per {group.unit} at delta {group.delta:g} for all together, which "
-        "is what choosing among them costs"
-    )
+    costs = f"{epsilon} per {group.unit} at delta {group.delta:g}"
+    best = f" of the best of {group.tuned_runs:g} runs in the mean" if group.tuned_runs is not None else ""
+    if group.models == 1:
+        return f"1 private model{best}: {costs}"
+    return f"{group.models} private models{best}: {costs} for all together, which is what choosing among them costs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,7 @@ class Forecast:
     train_examples, test_examples : int
     sweep : tuple of Swept
     together : tuple of Together
-        Where several private models are trained.
+        Where several private models are trained, or one is the best of several runs.
     """
 
     jobs: tuple[ExpectedJob, ...]
@@ -154,7 +159,7 @@ def forecast(scenario: Scenario, *, root: Path) -> Forecast:
         train_examples=examples,
         test_examples=len(planned.dataset.test),
         sweep=scenario.sweep,
-        together=_together(planned.expansion.jobs, planned.start.record if planned.start else None),
+        together=_together(planned.expansion.jobs, planned.start.record if planned.start else None, scenario.tuning),
     )
 
 
@@ -164,7 +169,7 @@ class _Starting(NamedTuple):
     start: StartRecord | None
 
 
-def _together(jobs: Sequence[Job], start: StartRecord | None) -> tuple[Together, ...]:
+def _together(jobs: Sequence[Job], start: StartRecord | None, tuning: Tuning | None) -> tuple[Together, ...]:
     """Compose what the private models of a run will be charged for, batches shared as they are planned."""
     groups: dict[tuple[PrivacyUnit, str], list[tuple[Charge, PrivateRegime]]] = defaultdict(list)
     for job in jobs:
@@ -175,15 +180,15 @@ def _together(jobs: Sequence[Job], start: StartRecord | None) -> tuple[Together,
             groups[charge.unit, charge.users].append((charge, job.regime))
     found, starting = [], _Starting(start)
     for (unit, _), group in groups.items():
-        if len(group) > 1:
+        if len(group) > 1 or tuning is not None:
             delta, regimes = max(regime.delta for _, regime in group), [regime for _, regime in group]
             before = once(earlier_charges(starting, regime) for regime in regimes)
-            epsilon = None
+            epsilon, declared = None, None if tuning is None else tuning.mean_runs
             if not any(is_void(starting, regime) for regime in regimes):
-                runs = start.tuned_runs if start is not None and before else None
+                runs = both_choices(declared, start.tuned_runs if start is not None and before else None)
                 released = [*([charge] for charge, _ in group), *before]
                 epsilon = epsilon_released(released, delta=delta, tuned_runs=runs).value
-            found.append(Together(unit=unit, models=len(group), epsilon=epsilon, delta=delta))
+            found.append(Together(unit=unit, models=len(group), epsilon=epsilon, delta=delta, tuned_runs=declared))
     return tuple(found)
 
 

@@ -46,7 +46,15 @@ def of_clients(
     if visits is None:
         why = why_none or "who took part when is not at hand"
         return [
-            Comparison(name=CLIENT, value=None, note=why, drawn=drawn, not_at_hand=not why_none, group=group)
+            Comparison(
+                name=CLIENT,
+                value=None,
+                note=why,
+                drawn=drawn,
+                secret_sampling=secret,
+                not_at_hand=not why_none,
+                group=group,
+            )
             for group in _CLIENTS
         ]
     each = regime.local_steps if isinstance(regime, SiloDPFedAvg) else 1

@@ -49,7 +49,15 @@ def of_groups(
     if why_none or gone:
         why = why_none or "who holds what is not at hand"
         return [
-            Comparison(name=GROUP, value=None, note=why, drawn=drawn, not_at_hand=gone, group=group)
+            Comparison(
+                name=GROUP,
+                value=None,
+                note=why,
+                drawn=drawn,
+                secret_sampling=secret,
+                not_at_hand=gone,
+                group=group,
+            )
             for group in _GROUPS
         ]
     who = " and ".join(regime.key_columns)

@@ -209,7 +209,8 @@ def _of_correlated(charged: Charged, by_rdp: Epsilon, *, drawn: Drawn, secret: b
     found = [_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret)]
     if before is None:
         gone = "the batches of its start are not told"
-        return [Comparison(name="epsilon_unamplified", value=None, note=gone, drawn=drawn), *found]
+        none = Comparison(name="epsilon_unamplified", value=None, note=gone, drawn=drawn, secret_sampling=secret)
+        return [none, *found]
     most = visits + before
     known = epsilon_unamplified([charged.all], participation=most, delta=charged.regime.delta)
     note = f"over the {most} steps in which one example can be drawn"
@@ -258,7 +259,7 @@ def _unamplified(charged: Charged, *, most: int | None, drawn: Drawn, secret: bo
     if most is None or before is None:
         gone = "the batches are not at hand any more" if most is None else "the batches of its start are not told"
         name, left_out = "epsilon_unamplified", most is None
-        return Comparison(name=name, value=None, note=gone, drawn=drawn, not_at_hand=left_out)
+        return Comparison(name=name, value=None, note=gone, drawn=drawn, secret_sampling=secret, not_at_hand=left_out)
     note = f"over the {most + before} batches that one example was in at the most"
     known = epsilon_unamplified([charged.all], participation=most + before, delta=charged.regime.delta)
     return _comparison("epsilon_unamplified", known, note, drawn=drawn, secret=secret)
@@ -276,7 +277,7 @@ def _told_participation(charges: Sequence[Charge]) -> int | None:
 def _voided(other: Comparison) -> Comparison:
     if other.bound == "at least":
         return other
-    return Comparison(name=other.name, value=None, note=_VOID, drawn=other.drawn)
+    return Comparison(name=other.name, value=None, note=_VOID, drawn=other.drawn, secret_sampling=other.secret_sampling)
 
 
 def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:

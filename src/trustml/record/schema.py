@@ -233,9 +233,12 @@ def sweep_of(manifest: Manifest) -> tuple[Swept, ...]:
 
 
 def tuned_runs(manifest: Manifest) -> float | None:
-    """Mean number of runs of which this one is the best; None where it was not chosen among several."""
-    tuning = manifest.scenario.get("tuning") or {}
-    return float(tuning["mean_runs"]) if tuning.get("tried") else None
+    """Mean number of runs of which this one is the best; None where it was not chosen among several.
+
+    Whoever drew the settings: :func:`trustml.tune`, or people who declare their search.
+    """
+    tuning = manifest.scenario.get("tuning")
+    return float(tuning["mean_runs"]) if tuning else None
 
 
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
