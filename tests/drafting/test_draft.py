@@ -89,6 +89,9 @@ def test_grey_images_have_one_channel_unless_it_is_said_otherwise(tmp_path):
     found = draft(tmp_path)
     assert found.scenario.data.colour == "grey" and "data.colour" in found.scenario.chosen_from_data
     assert not any("three equal channels" in line for line in found.told)
+    Image.new("RGB", (20, 20)).save(tmp_path / "dog" / "11.png")  # looked at, as the others: what it decides is chosen
+    coloured = draft(tmp_path).scenario
+    assert coloured.data.colour == "rgb" and {"data.colour", "data.size"} <= set(coloured.chosen_from_data)
     asked = draft(tmp_path, settings={"colour": "rgb"})
     assert asked.scenario.data.colour == "rgb" and "data.colour" not in asked.scenario.chosen_from_data
 

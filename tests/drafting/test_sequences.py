@@ -36,7 +36,7 @@ def test_a_table_with_nothing_but_texts_is_read_as_texts(tmp_path):
     source = found.scenario.data
     assert isinstance(source, Text) and (source.text, source.label, source.length) == ("text", "label", 32)
     assert "texts of 32 tokens; 2 classes" in found.told[0] and "'text' is read as texts, by bytes" in found.told
-    assert {"data.length", "task", "model"} <= set(found.scenario.chosen_from_data)
+    assert {"data.text", "data.length", "task", "model"} <= set(found.scenario.chosen_from_data)
     assert "from trustml.models.sequences import text_cnn" in found.text(tmp_path)
     assert draft(messages(tmp_path), settings={"length": 16}).scenario.data.length == 16
 

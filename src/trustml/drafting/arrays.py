@@ -115,7 +115,7 @@ def find_in_folder(path: Path, test: Path | None, settings: Mapping[str, Any]) -
             "all else is right."
         )
     source = source_from(Images, given | dict(settings))
-    chosen = tuple(f"data.{name}" for name in ("colour", "size") if name in given and name not in settings)
+    chosen = tuple(f"data.{name}" for name in ("colour", "size") if name not in settings)
     return Found(source=source, task=Classes(), notes=notes, told=tuple(told), chosen=chosen)
 
 

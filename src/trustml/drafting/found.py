@@ -36,7 +36,7 @@ class Found:
     told : tuple of str
         What was found out, a line each.
     chosen : tuple of str
-        Fields whose values follow from the data.
+        Fields for whose values the data were looked at, whatever was found: of other data they might be others.
     """
 
     source: DataSource

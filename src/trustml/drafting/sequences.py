@@ -66,7 +66,9 @@ def find_in_texts(path: Path, label: Sequence[str], test: Path | None, settings:
         notes["data.length"] = why
     source = source_from(Text, {**place, "text": text, "label": wanted, "length": length, **dict(settings)})
     told = (f"{text!r} is read as texts, by {'bytes' if source.tokenizer is None else 'the tokenizer'}",)
-    return Found(source=source, task=task, notes=notes, told=told, chosen=("task", *(["data.length"] if why else [])))
+    read = {"data.text": "text" not in settings, "data.length": bool(why)}
+    chosen = ("task", *(name for name, is_so in read.items() if is_so))
+    return Found(source=source, task=task, notes=notes, told=told, chosen=chosen)
 
 
 def _column_of_texts(read: Tables, label: str, *, path: Path, asked: bool) -> str | None:
@@ -122,10 +124,12 @@ def find_in_series(path: Path, test: Path | None, settings: Mapping[str, Any]) -
     if source.length is None and len(lengths) > 1:
         given["length"] = max(lengths)
         notes["data.length"] = f"Series have {min(lengths)} to {max(lengths)} steps; zeros follow shorter ones."
+    if source.length is None:
         chosen.append("data.length")
     if "missing" not in settings and any(np.isnan(values).any() for part in raw for values in part.values):
         given["missing"] = "interpolate"
         notes["data.missing"] = "Some values are missing; they lie on the line between their neighbours."
+    if "missing" not in settings:
         chosen.append("data.missing")
     source = source_from(Series, given)
     if source.scaling == "each":
@@ -161,6 +165,6 @@ def find_in_recordings(path: Path, test: Path | None, settings: Mapping[str, Any
     if len(rates) > 1:
         given["resample"] = True
         notes["data.resample"] = f"Files have {len(rates)} rates; the commonest is kept."
-    read = [name for name in ("rate", "seconds", "resample") if name in given and name not in settings]
+    read = [name for name in ("rate", "seconds", "resample") if name not in settings]
     source = source_from(Audio, given | dict(settings))
     return Found(source=source, task=Classes(), notes=notes, chosen=tuple(f"data.{name}" for name in read))

@@ -86,8 +86,8 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
         notes["data.drop"] = "; ".join(f"{column}: {why}" for column, why in drops.items())
     if source.hashing:
         notes["data.hashing"] = "Columns of many texts; every bucket is a column, whatever the rows hold."
-    chosen = [name for name, is_so in (("data.drop", drops), ("data.hashing", hashed), ("task", True)) if is_so]
-    return Found(source=source, task=task, notes=notes, told=tuple(told), chosen=tuple(chosen))
+    chosen = ("data.drop", "data.hashing", "task")
+    return Found(source=source, task=task, notes=notes, told=tuple(told), chosen=chosen)
 
 
 def likely_label(names: Sequence[str], path: Path) -> str:
