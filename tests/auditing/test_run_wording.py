@@ -263,3 +263,9 @@ def test_the_lower_bound_of_a_composed_claim_says_that_it_is_of_one_training():
     whole, beside = accounting_finding(shown, Claim(epsilon=2.0, delta=1e-5), artifact="ledger.jsonl").measured
     assert whole.note.endswith("composed with one:train.torch.DPSGD.s0, the lower bound is without it")
     assert beside.note.endswith("of this training alone")
+
+
+def test_a_violation_says_among_how_many_audits_it_was_found():
+    rows = [row("claimed_epsilon", 2.0, kind="game"), row("audited_epsilon", 3.0, kind="game")]
+    assert bound_finding(rows).would_change.endswith("only chance can, as often as the confidence says")
+    assert "of each of the 15 audits of this run" in bound_finding(rows, audits=15).would_change

@@ -206,7 +206,7 @@ def _bounds(rows: list[Row]) -> Iterable[Finding]:
     for row in rows:
         if row.measure in of_family("audited"):
             groups.setdefault((row.job, row.subject), []).append(row)
-    return [bound_finding(group) for group in groups.values()]
+    return [bound_finding(group, audits=len(groups)) for group in groups.values()]
 
 
 def _curve_verdicts(run: RunDirectory, manifest: Manifest) -> dict[str, Verdict]:

@@ -64,6 +64,11 @@ def _beside_the_claim(shown: float, claimed: float) -> tuple[str, str]:
     return pair
 
 
+def _by_chance(audits: int) -> str:
+    often = "as often as the confidence says"
+    return often if audits == 1 else f"{often} of each of the {audits} audits of this run: repeat this one alone"
+
+
 def untried(row: Row | None) -> str:
     """Say that no canary that was planted received loss, so that nothing was tried; empty where one did."""
     facts = {} if row is None else row.facts
@@ -73,8 +78,11 @@ def untried(row: Row | None) -> str:
     return f"none of {facts['planted']} planted canaries received loss, so that nothing was tried"
 
 
-def bound_finding(group: Sequence[Row]) -> Finding:
-    """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
+def bound_finding(group: Sequence[Row], *, audits: int = 1) -> Finding:
+    """Judge a canary audit or a game by its rows: what was shown against what was claimed.
+
+    Each of the `audits` of a run has its own confidence, so that by chance one of many may well show too much.
+    """
     by = {row.measure: row for row in group}
     first = group[0]
     game = first.kind == "game"
@@ -116,8 +124,8 @@ def bound_finding(group: Sequence[Row]) -> Finding:
         how=(audited or estimate or first).note,
         artifacts=("measures.parquet",),
         would_change=(
-            "a mistake in the auditor's own choice of canary or score cannot produce this: only chance can, as often "
-            "as the confidence says"
+            "a mistake in the auditor's own choice of canary or score cannot produce this: only chance can, "
+            f"{_by_chance(audits)}"
             if severity == "violation"
             else "more canaries or trials, or a stronger attacker: no violation is no proof"
         ),
