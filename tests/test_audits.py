@@ -152,6 +152,7 @@ print("done")
 """
 
 
+@pytest.mark.long  # tests/cli/test_audit.py has one by the command line
 @pytest.mark.tensorflow
 def test_a_keras_model_in_its_own_environment(tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(KERAS))

@@ -46,7 +46,7 @@ def test_names_of_rows_and_constants_are_left_out_by_name(table, tmp_path):
     chosen = {"data.drop", "data.hashing", "task", "model", "training"}
     assert chosen == set(found.scenario.chosen_from_data)
     plain = draft(written(table.drop(columns=["patient_id", "country"]), tmp_path), label="ill").scenario
-    assert not plain.data.drop and chosen == set(plain.chosen_from_data)  # one row more might have made a column constant
+    assert not plain.data.drop and chosen == set(plain.chosen_from_data)  # what was looked at
 
 
 def test_a_copy_of_the_label_is_left_out_and_a_good_feature_is_not(table, tmp_path):

@@ -165,7 +165,7 @@ def over_seeds(attribute) -> np.ndarray:
     ("name", "kind", "variant"),
     [
         ("smooth_grad", "smoothgrad", "completed"),
-        ("smooth_grad_squared", "smoothgrad_sq", "native"),
+        pytest.param("smooth_grad_squared", "smoothgrad_sq", "native", marks=pytest.mark.long),
         ("var_grad", "vargrad", "completed"),
     ],
 )
