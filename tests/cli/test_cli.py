@@ -303,6 +303,8 @@ def test_compare_takes_several_runs(finished):
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
     done = called("compare", *names, cwd=folder)
     assert all(name in done.stdout for name in names)
+    twice = called("compare", *names, names[0], "--json", cwd=folder)  # is one run all the same
+    assert json.loads(twice.stdout)["runs"] == names
 
 
 @pytest.fixture(scope="module")

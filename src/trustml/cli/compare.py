@@ -18,14 +18,14 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 def command(runs: tuple[str, ...], root: Path, as_json: bool, file: Path | None) -> None:
     """Compare what RUNS measured: accuracy, epsilon, time and memory by regime and framework, and explanations.
 
-    Says first in what they differ: scenario, data, versions, machine. With --json: these differences, the tidy rows of
-    all runs, and what is to be said of their data.
+    Says first in what they differ: scenario, data, versions, machine. A run that is named twice counts once. With
+    --json: these differences, the tidy rows of all runs, and what is to be said of their data.
     """
     from trustml import api
     from trustml.compare.run_differences import run_differences
     from trustml.report.tables import plain_rows, print_comparison, print_differences
 
-    loaded = [api.load(name, root=root) for name in runs]
+    loaded = list({run.path: run for run in (api.load(name, root=root) for name in runs)}.values())
     pairs = [(run.manifest, run.measures()) for run in loaded]
     differences = run_differences([manifest for manifest, _ in pairs])
     with data_stream(file) as stream:

@@ -25,13 +25,15 @@ def command(runs: tuple[str, ...], site: Path | None, root: Path, file: Path | N
 
     if site is not None and file is not None:
         raise click.UsageError("give --site DIR or -o FILE, not both")
-    found = [find_run(name, root=root) for name in dict.fromkeys(runs)]
+    found = list({run.path: run for run in (find_run(name, root=root) for name in runs)}.values())
     html = _drawing()
     if site is not None:
         click.echo(f"wrote {html.write_site(found, site)}", err=True)
         return
     with data_stream(file) as stream:
         stream.write(html.site_page(found))
+    if file is not None:
+        click.echo(f"wrote {file}", err=True)
 
 
 def _drawing() -> ModuleType:

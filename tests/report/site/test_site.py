@@ -199,6 +199,8 @@ def test_the_command_says_what_it_cannot_do(pages, tmp_path, monkeypatch):
     run = str(stored("private"))
     asked = CliRunner().invoke(command_line, ["report", run, "--site", str(tmp_path / "s"), "-o", str(tmp_path / "f")])
     assert asked.exit_code == 2 and "not both" in asked.output
+    told = CliRunner().invoke(command_line, ["report", run, run, "-o", str(tmp_path / "f")])
+    assert told.exit_code == 0 and told.output == f"wrote {tmp_path / 'f'}\n"
     monkeypatch.setattr(html, "LARGEST_FILE", 1000)
     monkeypatch.setattr(html, "pages_of", lambda runs: pages)
     with pytest.raises(UsageError, match=r"one file would have \d MiB; write a folder of pages with --site DIR"):
