@@ -116,7 +116,7 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
         tooltip=[*tips("backend", "regime", "seed"), alt.Tooltip("value:Q", format=".3f"), *tips("note")],
     )
     title = f"{MEASURES[score].title} on held-out examples, 95 % interval"
-    points = base.mark_point(filled=True, size=90).encode(
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=alt.X("value:Q", title=title, scale=scale),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
@@ -168,7 +168,7 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
     base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
     of_axis = f"{MEASURES[score].title}, 95 % interval"
     low = alt.Y("low:Q", title=of_axis, scale=scale)
-    points = base.mark_point(filled=True, size=110).encode(
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(
         y=alt.Y("value:Q", title=of_axis, scale=scale),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),

@@ -82,7 +82,7 @@ def _parallel(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     )  # fmt: skip
     dashes = alt.StrokeDash("backend:N", title="framework", scale=dash, legend=legend)
     lines = base.mark_line(strokeWidth=1.5, opacity=0.7).encode(detail="line:N", strokeDash=dashes)
-    points = base.mark_point(filled=True, size=40)
+    points = base.mark_point(filled=True, size=40, opacity=1)
     rules = alt.Chart(rows[["axis"]].drop_duplicates()).mark_rule(color=INK, opacity=0.5).encode(x=x)
     texts = [
         alt.Chart(ends).mark_text(color=INK, dy=dy).encode(x=x, y=alt.datum(place), text=f"{end}:N")

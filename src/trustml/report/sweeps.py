@@ -77,7 +77,7 @@ def _chart(rows: pd.DataFrame, of: str, score: str) -> alt.LayerChart:
         lines = lines.encode(
             strokeDash=alt.StrokeDash("rest:N", title="with", legend=top_legend(rows.rest, lines=True))
         )
-    points = base.mark_point(filled=True, size=90).encode(
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
         y=y,
         shape=backend_shape(rows.backend),
         tooltip=[

@@ -175,7 +175,7 @@ def slice_points(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
     intervals = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", title=of_axis, scale=scale), x2="high:Q", color=backend_colour(rows.backend)
     )
-    points = base.mark_point(filled=True, size=90).encode(
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=alt.X("value:Q", title=of_axis, scale=scale),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),

@@ -57,7 +57,7 @@ def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
     rows = rows[rows.measure == "attribution_completeness_error"].dropna(subset="value")
     rows = rows.assign(explanation=rows.method + ", " + rows.subject)
     base = alt.Chart(rows).encode(y=alt.Y("explanation:N", title=None, sort="-x", axis=names_axis(limit=260)))
-    bars = base.mark_point(filled=True, size=90).encode(
+    bars = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=alt.X("value:Q", title="completeness error (log scale)", scale=_LOG),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
@@ -177,7 +177,7 @@ def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
     spread = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=backend_colour(rows.backend)
     )
-    points = base.mark_point(filled=True, size=90).encode(
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=alt.X("value:Q", title="change of agreement beyond the seed floor"),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
