@@ -20,10 +20,10 @@ from trustml.launch.prepare import prepare_run
 from trustml.launch.starting import in_blocks, same_preparation, started
 from trustml.measures import privacy_statements as statements_module
 from trustml.measures import sweeps
-from trustml.measures.assumptions import OTHER_DATA
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_rows, privacy_statements, private_rows, releases
 from trustml.measures.privacy_statements import lower_bound_if_shuffled
+from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.measures.sweeps import charged_candidates, choices
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.weights import encode_weights, read_weights
@@ -424,7 +424,9 @@ def test_a_start_that_may_have_been_chosen_in_a_sweep_is_named(tmp_path):
     (statement,) = privacy_statements(Evidence(run, second_opinion=False))
     assumptions = {one.name: one for one in statement.assumptions}
     found = assumptions["hyperparameters were not chosen on this data"]
-    assert found.status == "not met" and "the start, is one of 2 models of a sweep" in found.why
+    assert found.status == "not met"
+    whose = f"of {before.path.name}:train.torch.DPSGD.s0, whose charges are in epsilon"
+    assert f"{whose}: it is one of 2 models of a sweep" in found.why
 
 
 def rdp_event(charges):

@@ -15,25 +15,31 @@ import numpy.typing as npt
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
+from trustml.measures.assumptions import own_assumptions
+from trustml.measures.evidence import Evidence
 from trustml.models.network_files import fitting_weights, starting_weights
 from trustml.models.weights import Weights, initial_weights, read_weights
 from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import make_charge
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.privacy.statement import Assumption
 from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
 from trustml.record.schema import DataRecord, Manifest
 from trustml.record.starts import (
+    EarlierTraining,
     SharedRows,
     StartRecord,
     protects_examples,
     start_of,
     start_title,
+    trainings_of,
     uncharged_rows,
     worst,
 )
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
+from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.sources import DataSource
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
@@ -92,7 +98,7 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             charges=composed,
             uncharged=before.uncharged,
             tuned_runs=before.tuned_runs if composed else None,
-            chosen_among=before.chosen_among if composed else 0,
+            trainings=before.trainings if composed else (),
             earlier=start_title(link.manifest, link.job.regime),
         ),
     )
@@ -117,7 +123,7 @@ class _Before:
     uncharged: SharedRows = "none"
     charges: tuple[Charge, ...] = ()
     tuned_runs: float | None = None
-    chosen_among: int = 0
+    trainings: tuple[EarlierTraining, ...] = ()
 
     def after(self, older: _Before) -> _Before:
         return _Before(
@@ -125,7 +131,7 @@ class _Before:
             uncharged=worst(older.uncharged, self.uncharged),
             charges=(*older.charges, *self.charges),
             tuned_runs=both_choices(older.tuned_runs, self.tuned_runs),
-            chosen_among=max(older.chosen_among, self.chosen_among),
+            trainings=(*older.trainings, *self.trainings),
         )
 
 
@@ -201,7 +207,7 @@ def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
         uncharged=uncharged_rows(link.manifest, link.job.regime) if same else "unknown",
         charges=start.charges,
         tuned_runs=start.tuned_runs,
-        chosen_among=start.chosen_among,
+        trainings=trainings_of(start),
     )
 
 
@@ -214,8 +220,23 @@ def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) ->
         return _Before(shared=shared, uncharged=shared)
     tuning = link.manifest.scenario.get("tuning") or {}
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None
-    among = siblings_of(link.manifest, link.job.regime.title)
-    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, chosen_among=among)
+    training = EarlierTraining(
+        run=link.manifest.run,
+        job=link.job.id,
+        assumptions=_rests_on(link),
+        chosen_among=siblings_of(link.manifest, link.job.regime.title),
+    )
+    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, trainings=(training,))
+
+
+def _rests_on(link: _Trained) -> tuple[Assumption, ...]:
+    """What the guarantee of a model rests on by its own record; nothing where that cannot be read."""
+    regime = link.job.regime
+    assert isinstance(regime, PrivateRegime)
+    try:
+        return own_assumptions(Evidence(link.run, second_opinion=False), link.job, regime, link.charges)
+    except _UNREADABLE:
+        return ()
 
 
 def starting_files(

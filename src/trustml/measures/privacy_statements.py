@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trustml.measures.assumptions import assumptions_of
 from trustml.measures.client_privacy import of_clients
 from trustml.measures.evidence import Evidence
 from trustml.measures.group_privacy import of_groups
 from trustml.measures.participation import drawn_participation
 from trustml.measures.releases import not_covered, releases_of
+from trustml.measures.started_assumptions import assumptions_of
 from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
     clipping_text,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import msgspec
 
 from trustml.privacy.ledger import Charge
+from trustml.privacy.statement import Assumption
 from trustml.scenario.federated import FederatedSpec, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
 SharedRows: TypeAlias = Literal["none", "some", "unknown"]
 """Whether rows that an earlier training used are training rows again."""
 _WORSE: tuple[SharedRows, ...] = ("none", "unknown", "some")
+
+
+class EarlierTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """A private training whose charges compose with those of what started from it.
+
+    Parameters
+    ----------
+    run, job : str
+        Its run, and its train job there.
+    assumptions : tuple of Assumption
+        What its own guarantee rests on, as its record told when it was started from; empty where none did.
+    chosen_among : int
+        Private models of a sweep of its run, of which it is one; 0 where it is of none.
+    """
+
+    run: str
+    job: str
+    assumptions: tuple[Assumption, ...] = ()
+    chosen_among: int = 0
+
+    @property
+    def title(self) -> str:
+        """Name of its model."""
+        return f"{self.run}:{self.job}"
 
 
 class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +65,11 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     tuned_runs : float, optional
         Mean number of runs of which it was the best, where it was; its charges do not say so.
     chosen_among : int
-        Private models of a sweep of its run, of which it is one; 0 where it is of none, or its charges do not compose.
+        Private models of a sweep of its run, of which it is one, in earlier records; now its training says so.
     earlier : str
         What it started from itself; empty where its weights were drawn.
+    trainings : tuple of EarlierTraining
+        Those whose charges these are, the first one first; empty in earlier records.
     """
 
     run: str
@@ -54,6 +81,7 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     tuned_runs: float | None = None
     chosen_among: int = 0
     earlier: str = ""
+    trainings: tuple[EarlierTraining, ...] = ()
 
 
 class Starting(Protocol):
@@ -85,6 +113,18 @@ def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     start = start_of(manifest, regime)
     composes = protects_examples(regime) and not is_void(manifest, regime)
     return [list(start.charges)] if start is not None and start.charges and composes else []
+
+
+def composed_trainings(manifest: Starting, regime: Regime) -> tuple[EarlierTraining, ...]:
+    """Give the trainings whose charges :func:`earlier_charges` are."""
+    start = start_of(manifest, regime)
+    return trainings_of(start) if start is not None and earlier_charges(manifest, regime) else ()
+
+
+def trainings_of(start: StartRecord) -> tuple[EarlierTraining, ...]:
+    """Give the trainings that a start was charged for; an earlier record knows but one, and not what it rests on."""
+    untold = EarlierTraining(run=start.run, job=start.job, chosen_among=start.chosen_among)
+    return start.trainings or ((untold,) if start.charges else ())
 
 
 def once(earlier: Iterable[list[list[Charge]]]) -> list[list[Charge]]:

@@ -1,0 +1,98 @@
+"""What a privacy guarantee rests on where training started from an earlier model: on what both trainings do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from trustml.measures.assumptions import DELTA, HYPERPARAMETERS, own_assumptions
+from trustml.measures.evidence import Evidence
+from trustml.plan.job import TrainJob
+from trustml.privacy.ledger import Charge
+from trustml.privacy.statement import Assumption, AssumptionStatus
+from trustml.record.schema import Manifest
+from trustml.record.starts import (
+    EarlierTraining,
+    composed_trainings,
+    earlier_charges,
+    holds_keys,
+    start_of,
+    start_title,
+    unpaid_rows,
+)
+from trustml.scenario.regimes import PrivateRegime
+
+OTHER_DATA = "what training starts from was made from other data"
+_WORST_FIRST: tuple[AssumptionStatus, ...] = ("not met", "not checked", "met")
+
+
+def assumptions_of(
+    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]
+) -> tuple[Assumption, ...]:
+    """List the assumptions behind one private model, and behind those whose charges are in its epsilon too."""
+    before = list(itertools.chain.from_iterable(earlier_charges(evidence.manifest, regime)))
+    own = own_assumptions(evidence, job, regime, charges, before=before)
+    return (*with_earlier(own, composed_trainings(evidence.manifest, regime)), *_start(evidence.manifest, regime))
+
+
+def with_earlier(own: Sequence[Assumption], trainings: Sequence[EarlierTraining]) -> list[Assumption]:
+    """Take the worst of every assumption over a training and those before it that epsilon is composed with."""
+    found = {one.name: one for one in own}
+    for training in trainings:
+        theirs = {one.name: one for one in training.assumptions}
+        if training.chosen_among > 1:
+            why = f"it is one of {training.chosen_among} models of a sweep; of what they cost together, epsilon holds "
+            theirs[HYPERPARAMETERS] = Assumption(name=HYPERPARAMETERS, status="not met", why=f"{why}its charges alone")
+        for name in dict.fromkeys((*found, *theirs)):
+            if name == DELTA:  # which is of all together, and was held against the examples of each
+                continue
+            untold = Assumption(name=name, status="not checked", why="its record does not tell")
+            other = theirs.get(name, None if training.assumptions else untold)
+            if other is not None:
+                found[name] = _worse(found.get(name), other, of=training.title)
+    return list(found.values())
+
+
+def _worse(own: Assumption | None, other: Assumption, *, of: str) -> Assumption:
+    """Give the worse one, and say of whose training it is; where both are as bad, what either has to say."""
+    theirs = f"of {of}, whose charges are in epsilon: {other.why}"
+    if own is None:
+        return Assumption(name=other.name, status=other.status, why=theirs)
+    ours, others = (_WORST_FIRST.index(one.status) for one in (own, other))
+    if others < ours:
+        return Assumption(name=own.name, status=other.status, why=f"{theirs}; of this training: {own.why}")
+    if others > ours or own.status == "met" or own == other:
+        return own
+    return Assumption(name=own.name, status=own.status, why=f"{own.why}; {theirs}")
+
+
+def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
+    """Say what is known of the rows that starting weights were made from; nothing where they follow from a seed."""
+    title, start = start_title(manifest, regime), start_of(manifest, regime)
+    if not title:
+        return ()
+    left, composed = unpaid_rows(manifest, regime), bool(earlier_charges(manifest, regime))
+    status: AssumptionStatus = "not checked"
+    if left == "some":
+        status = "not met"
+        who = f"{title}, or {start.earlier} which it started from," if start is not None and start.earlier else title
+        why = f"{who} was trained on rows of this data without a guarantee that composes with this one: no epsilon "
+        why += "holds for those rows"
+    elif start is not None and composed:
+        status = "not met" if start.shared == "some" else "not checked"
+        why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
+        if start.shared != "some":
+            why = (
+                f"whether {title} was trained on rows of this data cannot be told; epsilon is that of its training and "
+                "of this one, composed, which holds if it was"
+            )
+        if left == "unknown":
+            why += f"; what its own start, {start.earlier}, was made from is not accounted for"
+    elif left == "unknown":
+        why = f"they are those of {title}; for rows of this data that they were made from no epsilon holds"
+        if start is not None and start.shared == "none" and holds_keys(regime):
+            why += "; rows were compared and none is shared, but whoever gave them may have given rows here too"
+    else:
+        status = "met"
+        why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared"
+    return (Assumption(name=OTHER_DATA, status=status, why=why),)
