@@ -17,7 +17,8 @@ from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
 from trustml.launch.forecast import forecast
 from trustml.launch.prepare import prepare_run
-from trustml.launch.starting import in_blocks, same_preparation, started
+from trustml.launch.rows_again import same_preparation
+from trustml.launch.starting import in_blocks, started
 from trustml.measures import privacy_statements as statements_module
 from trustml.measures import sweeps
 from trustml.measures.evidence import Evidence
@@ -498,6 +499,28 @@ def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
     assert record.shared == ("none" if how == "as before" else "unknown")
     # what cannot be told is paid for
     assert bool(record.charges) == (how != "as before") and record.uncharged == "none"
+
+
+@pytest.mark.parametrize(("how", "shared"), [("times the reciprocal", "some"), ("4 decimals", "unknown")])
+@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path, how, shared, first):
+    if how == "4 decimals":
+        people = _people()
+        rounded = [(round(one, 4), round(other, 4), label) for one, other, label in people]
+        sources = table(tmp_path, "one", people), table(tmp_path, "two", rounded)
+    else:
+        pixels = np.random.default_rng(0).integers(0, 256, (100, 16)).astype(np.float32)
+        for name, inputs in (("one", pixels / np.float32(255)), ("two", pixels * np.float32(1 / 255))):
+            np.savez(tmp_path / f"{name}.npz", inputs=inputs, labels=np.arange(100) % 2)
+        sources = Npz(path=str(tmp_path / "one.npz")), Npz(path=str(tmp_path / "two.npz"))
+    before = planned(tmp_path, sources[0], first)
+    run = planned(tmp_path, sources[1], PRIVATE, start=trained(before))
+    trained(run)
+    _, rows, about = stated(run)
+    record = run.manifest().start
+    assert record.shared == shared and about.status == ("not met" if shared == "some" else "not checked")
+    assert bool(record.charges) == (first == PRIVATE) and record.uncharged == ("none" if first == PRIVATE else shared)
+    assert (rows["epsilon"] == math.inf) == (first != PRIVATE and shared == "some")
 
 
 def test_data_of_one_fingerprint_or_of_one_file_are_the_same_rows(tmp_path):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
+from trustml.launch.rows_again import rows_of, shared_rows
 from trustml.measures.assumptions import own_assumptions
 from trustml.measures.evidence import Evidence
 from trustml.models.network_files import fitting_weights, starting_weights
@@ -26,7 +23,7 @@ from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Assumption
 from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
-from trustml.record.schema import DataRecord, Manifest
+from trustml.record.schema import Manifest
 from trustml.record.starts import (
     EarlierTraining,
     SharedRows,
@@ -38,20 +35,13 @@ from trustml.record.starts import (
     uncharged_rows,
     worst,
 )
-from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
+from trustml.record.store import RunDirectory, job_record
 from trustml.scenario.regimes import PrivateRegime
-from trustml.scenario.sources import DataSource
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
 
 _WEIGHTS, _LEDGER = "weights.safetensors", "ledger.jsonl"
 _UNREADABLE = (RecordError, UsageError, KeyError, StopIteration, OSError)
-_MAY_DIFFER = ("path", "test_path", "classes", "test_fraction", "split_seed", "split", "split_by")
-"""Fields of a source that choose rows, and change nothing in one."""
-_OF_THE_SPLIT = {"test_fraction", "split_seed", "split", "split_by"}
-_PLACES = {"path", "images", "folder"}
-_PARTS = {"classes", "table", "first", "function", "arguments"}
-"""Fields that choose rows of what is read."""
 _OF_A_TRAINING = (
     *("noise_multiplier", "quantile_noise_multiplier", "sample_rate", "examples", "sampling", "secret_sampling"),
     *("data", "unit", "relation", "noise", "users"),
@@ -213,7 +203,10 @@ def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
 
 def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) -> _Before:
     """What one training used of this data, whatever it started from."""
-    shared = _shared_rows(link, scenario, dataset, content)
+    shared: SharedRows = "some"
+    if link.manifest.data.fingerprint != content:
+        old = rows_of(link.run, "train_inputs")
+        shared = shared_rows(old, link.manifest, dataset.train.inputs, scenario.data, dataset)
     if shared == "none":
         return _Before()
     if not link.charges or not protects_examples(link.job.regime):  # those for users are no charges for examples
@@ -272,76 +265,3 @@ def in_blocks(charges: Sequence[Charge]) -> list[Charge]:
 def _goes_on(last: Charge, charge: Charge) -> bool:
     moved = {"first_step": last.end_step, "end_step": charge.end_step, "participation": charge.participation}
     return msgspec.structs.replace(last, **moved) == charge
-
-
-def _shared_rows(link: _Trained, now: Scenario, dataset: Dataset, content: str) -> SharedRows:
-    """Tell whether training rows of an earlier run are training rows again, as far as can be told.
-
-    Rows are compared by their fingerprints as they were prepared, so that nothing is ruled out where they were
-    prepared otherwise, or as other rows made it: the same person would be another row.
-    """
-    before = link.manifest.scenario.get("data")
-    if link.manifest.data.fingerprint == content:
-        return "some"
-    try:
-        old = fingerprints(link.run.mapped(PRIVATE_DATA, names=("train_inputs",))["train_inputs"])
-    except (RecordError, KeyError, OSError):
-        old = None
-    if old is not None and not old.isdisjoint(fingerprints(dataset.train.inputs)):
-        return "some"
-    if old is not None and same_preparation(before, now.data) and _row_by_row(link.manifest.data, dataset):
-        return "none"
-    return "some" if _same_place(before, now.data) else "unknown"
-
-
-def _row_by_row(before: DataRecord, dataset: Dataset) -> bool:
-    """Whether both prepared each row by itself, into the same columns."""
-    old, new = before.preparation, dataset.preparation
-    return (
-        (old.scaling, old.categories) == (new.scaling, new.categories)
-        and new.scaling in ("none", "public constants")
-        and new.categories in ("none", "declared")
-        and before.feature_names == dataset.feature_names
-        and before.input_shape == dataset.input_shape
-    )
-
-
-def _same_place(recorded: Any, source: DataSource) -> bool:
-    """Whether a record's data were read where a source reads: the same file, or data that come with a package."""
-    before, now = _plain(recorded), _plain(msgspec.to_builtins(source))
-    if before is None or now is None or before.get("kind") != now.get("kind"):
-        return False
-    for source_fields in (before, now):
-        for name in _PLACES & source_fields.keys():
-            source_fields[name] = str(Path(source_fields[name]).expanduser().resolve())
-    named = _PLACES & now.keys()
-    fields = named | _PARTS if named else now.keys() - _OF_THE_SPLIT
-    return all(before.get(name) == now.get(name) for name in fields)
-
-
-def fingerprints(rows: npt.NDArray[Any]) -> set[bytes]:
-    """SHA-256 of each row."""
-    shape = str(rows.shape[1:]).encode()
-    return {hashlib.sha256(shape + np.ascontiguousarray(row, np.float32).tobytes()).digest() for row in rows}
-
-
-def same_preparation(recorded: Any, source: DataSource) -> bool:
-    """Whether a source makes rows as one of a record did, though it may choose others."""
-    before = _prepared(recorded)
-    return before is not None and before == _prepared(msgspec.to_builtins(source))
-
-
-def _prepared(source: Any) -> Any:
-    """What a source, or a record of one, says of how rows are made; None where it cannot be read."""
-    whole = _plain(source)
-    return None if whole is None else {name: value for name, value in whole.items() if name not in _MAY_DIFFER}
-
-
-def _plain(source: Any) -> dict[str, Any] | None:
-    try:
-        whole: dict[str, Any] = msgspec.json.decode(
-            msgspec.json.encode(msgspec.convert(source, DataSource, strict=False))
-        )
-    except (msgspec.ValidationError, TypeError):
-        return None
-    return whole

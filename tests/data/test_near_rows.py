@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from trustml.deployment import own_examples
-from trustml.deployment.own_examples import are_among, tolerances
+from trustml.data import near_rows
+from trustml.data.near_rows import are_among, found_again, tolerances
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
 IMAGES = (PIXELS / 255).astype(np.float32)
@@ -54,7 +54,7 @@ def test_a_row_of_a_table_is_found_by_every_column_in_its_own_range():
 
 
 def test_pieces_of_few_rows_find_what_is_anywhere(monkeypatch):
-    monkeypatch.setattr(own_examples, "_VALUES", 130)  # two rows at once
+    monkeypatch.setattr(near_rows, "_VALUES", 130)  # two rows at once
     assert found(IMAGES[[0, 7, 299]], IMAGES) == [True] * 3
     assert found(np.flip(IMAGES[:3], axis=2), IMAGES) == [False] * 3
 
@@ -78,3 +78,58 @@ def test_stored_examples_are_never_all_held(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < stored.nbytes / 1.5
+
+
+PEOPLE = np.random.default_rng(5).normal(size=(200, 3)) * [1, 100, 1e-3]
+
+
+def again(given, stored):
+    same, near = found_again(np.asarray(given, np.float32), np.asarray(stored, np.float32))
+    return int(same.sum()), int(near.sum())
+
+
+def to_digits(values, digits):
+    return np.array([[float(f"{value:.{digits}g}") for value in row] for row in values])
+
+
+@pytest.mark.parametrize(
+    ("written", "same"),
+    [
+        (PEOPLE, 200),
+        (PEOPLE * np.float32(3) * np.float32(1 / 3), 200),
+        (np.round(PEOPLE, 4), 0),
+        (np.trunc(PEOPLE * 1e3) / 1e3, 0),
+        (to_digits(PEOPLE, 3), 0),
+        (to_digits(PEOPLE, 5), None),
+    ],
+    ids=["the same", "scaled and back", "4 decimals", "cut to 3", "3 digits", "5 digits"],
+)
+def test_a_row_that_was_written_with_fewer_decimals_or_digits_may_be_the_same(written, same):
+    for found in (again(written, PEOPLE), again(PEOPLE, written)):
+        assert found[1] == 200 and same in (None, found[0])
+
+
+@pytest.mark.parametrize("how", [lambda v: v, lambda v: np.round(v, 2), lambda v: to_digits(v, 4)])
+def test_other_rows_are_other_rows_however_they_are_written(how):
+    others = np.random.default_rng(6).normal(size=(200, 3)) * [1, 100, 1e-3]
+    assert again(how(others[:, :2]), how(PEOPLE[:, :2])) == (0, 0)
+    assert again(how(others), PEOPLE) == (0, 0)
+
+
+def test_whole_numbers_that_differ_by_one_are_others():
+    ages = np.stack([np.arange(20, 99), np.arange(79) % 2], axis=1)
+    older = ages + [79, 0]  # to 177: of one digit more
+    assert again(ages[:5], ages[5:]) == again(older, ages) == (0, 0) and again(ages, ages) == (79, 79)
+    assert again(ages + [0.4, 0], ages) == (0, 79)  # of which the others are the whole years
+
+
+def test_rows_of_another_shape_are_none_of_them():
+    assert again(PEOPLE[:, :2], PEOPLE) == (0, 0) and again(PEOPLE[:0], PEOPLE) == (0, 0)
+
+
+def test_many_pairs_that_are_alike_in_part_are_looked_at_in_pieces(monkeypatch):
+    monkeypatch.setattr(near_rows, "_VALUES", 64)
+    coarse = np.random.default_rng(7).integers(0, 3, (150, 4)).astype(np.float32)
+    known = {row.tobytes() for row in coarse[:100]}
+    expected = [row.tobytes() in known for row in coarse[100:]]
+    assert found(coarse[100:], coarse[:100]) == expected and 0 < sum(expected) < 50
