@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.record.walking import parts_of
 from trustml.cli.main import _main
 from trustml.data.datasets import load_dataset
 from trustml.errors import UsageError
@@ -42,6 +43,7 @@ from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
+from trustml.record.released import why_released
 from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
 from trustml.scenario.federated import BandedMatrix, LocalDPFedAvg, SiloDPFedAvg
 from trustml.scenario.partition import IID
@@ -521,6 +523,18 @@ def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path
     assert record.shared == shared and about.status == ("not met" if shared == "some" else "not checked")
     assert bool(record.charges) == (first == PRIVATE) and record.uncharged == ("none" if first == PRIVATE else shared)
     assert (rows["epsilon"] == math.inf) == (first != PRIVATE and shared == "some")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_that_rows_are_shared_is_no_declared_thing_and_the_statement_names_it(tmp_path, shared):
+    _, run, _ = second(tmp_path, PRIVATE, shared=shared)
+    (release,) = [one for one in stated(run)[0].releases if one.name == "rows shared with the start"]
+    assert release.coverage == "not covered"
+    assert any(one.startswith(f"{release.name}: ") for one in stated(run)[0].not_covered)
+    parts = [part for part in parts_of(run.path / "manifest.json") if part.startswith("start.")]
+    follows = [part for part in parts if part not in ("start.run", "start.job", "start.weights", "start.earlier")]
+    assert len(follows) > 10 if shared else "start.shared" in follows
+    assert {why_released("manifest.json", part).named for part in follows} == {release.name}
 
 
 def test_data_of_one_fingerprint_or_of_one_file_are_the_same_rows(tmp_path):

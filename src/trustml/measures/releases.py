@@ -12,7 +12,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
-from trustml.record.starts import earlier_charges, start_title, unpaid_rows
+from trustml.record.starts import earlier_charges, start_of, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
@@ -150,6 +150,12 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
         if before and not covered:
             why += ", but not of what that started from itself"
         found.append(Release(name="starting weights", coverage="epsilon" if covered else "not covered", why=why))
+        if start_of(evidence.manifest, regime) is not None:
+            why = (
+                f"whether {title} saw rows of this data, and so what epsilon is composed with: an answer that follows "
+                "from the rows, and tells of a person whose rows alone could be shared"
+            )
+            found.append(Release(name="rows shared with the start", coverage="not covered", why=why))
     return found
 
 

@@ -94,6 +94,6 @@ def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
             why += "; rows were compared and none is shared, but whoever gave them may have given rows here too"
     else:
         status = "met"
-        why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared, to "
-        why += "the digits that both have"
+        why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared, "
+        why += "to the digits that both have"
     return (Assumption(name=OTHER_DATA, status=status, why=why),)
