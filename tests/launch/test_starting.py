@@ -537,6 +537,27 @@ def test_that_rows_are_shared_is_no_declared_thing_and_the_statement_names_it(tm
     assert {why_released("manifest.json", part).named for part in follows} == {release.name}
 
 
+@pytest.mark.parametrize("started_from", [True, False])
+def test_of_a_users_rows_together_nothing_is_said_where_the_start_may_hold_others_of_theirs(tmp_path, started_from):
+    rows = [(one, other, f"p{place % 10}", label) for place, (one, other, label) in enumerate(_people())]
+    rows = [(one, other, who, (place // 10) % 2) for place, (one, other, who, _) in enumerate(rows)]
+    one, two = (
+        msgspec.structs.replace(
+            table(tmp_path, name, part, columns=("a", "b", "who", "y")), keys=("who",), drop=("who",)
+        )
+        for name, part in (("one", rows[:50]), ("two", rows[50:]))
+    )
+    keyed = msgspec.structs.replace(PRIVATE, key="who", trainable=())
+    start = trained(planned(tmp_path, one, PRIVATE)) if started_from else ""
+    run = planned(tmp_path, two, keyed, start=start)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    groups = [one for one in statement.comparisons if one.name == "epsilon_of_group"]
+    assert len(groups) == 2 and all((one.value is None) == started_from for one in groups)
+    assert all("its start was trained on is not told" in one.note for one in groups) == started_from
+    assert not started_from or run.manifest().start.shared == "none"
+
+
 def test_data_of_one_fingerprint_or_of_one_file_are_the_same_rows(tmp_path):
     source = data(tmp_path, "first", seed=1)
     run = planned(tmp_path, source, Plain())

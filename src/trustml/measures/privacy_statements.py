@@ -220,7 +220,7 @@ def _why_no_group(evidence: Evidence, charged: Charged) -> str:
     """Say why nothing is proved of several examples together; empty where something is."""
     if charged.void:
         return _VOID
-    if charged.before:
+    if start_title(evidence.manifest, charged.regime):  # other rows, too, may be of the same users
         return "how many rows of a user its start was trained on is not told"
     if tuned_runs(evidence.manifest) is not None:
         return "nothing is proved of a group where a run was chosen among others"
