@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, Floats
@@ -63,6 +64,20 @@ def shared_rows(
     if old is not None and not near and same_preparation(recorded, source) and _row_by_row(before.data, dataset):
         return "none"
     return "some" if _same_place(recorded, source) else "unknown"
+
+
+def rows_seen(
+    old: npt.NDArray[Any] | None, before: Manifest, new: Floats, source: DataSource, dataset: Dataset
+) -> frozenset[int] | None:
+    """Give the places of rows, held-out ones say, that are among an earlier run's or near one; None if nobody can tell.
+
+    Parameters are those of :func:`shared_rows`.
+    """
+    if old is None:
+        return None
+    _, near = found_again(new, old)
+    comparable = same_preparation(before.scenario.get("data"), source) and _row_by_row(before.data, dataset)
+    return frozenset(map(int, np.flatnonzero(near))) if comparable or near.any() else None
 
 
 def _row_by_row(before: DataRecord, dataset: Dataset) -> bool:

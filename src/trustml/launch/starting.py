@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
-from trustml.launch.rows_again import rows_of, shared_rows
+from trustml.launch.rows_again import rows_of, rows_seen, shared_rows
 from trustml.measures.assumptions import own_assumptions
 from trustml.measures.evidence import Evidence
 from trustml.models.network_files import fitting_weights, starting_weights
@@ -51,10 +51,20 @@ _OF_A_TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """Weights of an earlier model, and what is recorded of where they are from."""
+    """Weights of an earlier model, what is recorded of where they are from, and the held-out rows that it has seen."""
 
     weights: Weights
     record: StartRecord
+    seen: frozenset[int] = frozenset()
+
+    def warnings(self, *, held_out: int) -> tuple[str, ...]:
+        """What whoever runs the scenario should know of the rows, from which it follows."""
+        if not self.seen:
+            return ()
+        return (
+            f"{len(self.seen)} of {held_out} held-out examples are rows that the start, {self.record.run}:"
+            f"{self.record.job}, was trained on: scores on them are no test of what was learned; hold other rows out",
+        )
 
 
 def started(scenario: Scenario, dataset: Dataset) -> Started | None:
@@ -90,7 +100,11 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             tuned_runs=before.tuned_runs if composed else None,
             trainings=before.trainings if composed else (),
             earlier=start_title(link.manifest, link.job.regime),
+            held_out_seen=len(before.seen) if before.seen or before.all_told else None,
+            scored=before.scored,
+            chosen=before.chosen,
         ),
+        seen=before.seen,
     )
 
 
@@ -114,6 +128,10 @@ class _Before:
     charges: tuple[Charge, ...] = ()
     tuned_runs: float | None = None
     trainings: tuple[EarlierTraining, ...] = ()
+    scored: SharedRows = "none"
+    chosen: str = ""
+    seen: frozenset[int] = frozenset()
+    all_told: bool = True
 
     def after(self, older: _Before) -> _Before:
         return _Before(
@@ -122,6 +140,10 @@ class _Before:
             charges=(*older.charges, *self.charges),
             tuned_runs=both_choices(older.tuned_runs, self.tuned_runs),
             trainings=(*older.trainings, *self.trainings),
+            scored=worst(older.scored, self.scored),
+            chosen=self.chosen or older.chosen,
+            seen=older.seen | self.seen,
+            all_told=older.all_told and self.all_told,
         )
 
 
@@ -167,7 +189,7 @@ def _before(link: _Trained, scenario: Scenario, dataset: Dataset) -> _Before:
     while start_title(link.manifest, link.job.regime):
         start = start_of(link.manifest, link.job.regime)
         if start is None:  # a file: nothing is known of what it was made from
-            return found.after(_Before(shared="unknown", uncharged="unknown"))
+            return found.after(_Before(shared="unknown", uncharged="unknown", all_told=False))
         older = _older(link, start)
         if older is None or older.weights in seen:
             same = link.manifest.data.fingerprint == content
@@ -198,28 +220,41 @@ def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
         charges=start.charges,
         tuned_runs=start.tuned_runs,
         trainings=trainings_of(start),
+        scored=start.scored or "unknown" if same else "unknown",
+        chosen=start.chosen if same else "",
+        all_told=same and start.held_out_seen == 0,
     )
 
 
 def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) -> _Before:
     """What one training used of this data, whatever it started from."""
-    shared: SharedRows = "some"
-    if link.manifest.data.fingerprint != content:
-        old = rows_of(link.run, "train_inputs")
-        shared = shared_rows(old, link.manifest, dataset.train.inputs, scenario.data, dataset)
-    if shared == "none":
-        return _Before()
-    if not link.charges or not protects_examples(link.job.regime):  # those for users are no charges for examples
-        return _Before(shared=shared, uncharged=shared)
-    tuning = link.manifest.scenario.get("tuning") or {}
+    manifest, regime = link.manifest, link.job.regime
+    tuning, among = manifest.scenario.get("tuning") or {}, siblings_of(manifest, regime.title)
+    # of one fingerprint are the same rows, held out and trained on as they are now
+    same = manifest.data.fingerprint == content
+    compared = _Before(shared="some") if same else _compared(link, scenario, dataset)
+    is_chosen = compared.scored == "some" and (bool(tuning) or among > 1)
+    found = replace(compared, chosen=f"{manifest.run}:{link.job.id}" if is_chosen else "")
+    if found.shared == "none":
+        return found
+    if not link.charges or not protects_examples(regime):  # those for users are no charges for examples
+        return replace(found, uncharged=found.shared)
+    training = EarlierTraining(run=manifest.run, job=link.job.id, assumptions=_rests_on(link), chosen_among=among)
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None
-    training = EarlierTraining(
-        run=link.manifest.run,
-        job=link.job.id,
-        assumptions=_rests_on(link),
-        chosen_among=siblings_of(link.manifest, link.job.regime.title),
+    return replace(found, charges=tuple(link.charges), tuned_runs=runs, trainings=(training,))
+
+
+def _compared(link: _Trained, scenario: Scenario, dataset: Dataset) -> _Before:
+    """Compare the rows of an earlier run with these, those that were held out among them."""
+    trained, held_out = (rows_of(link.run, name) for name in ("train_inputs", "test_inputs"))
+    train, test = dataset.train.inputs, dataset.test.inputs
+    seen = rows_seen(trained, link.manifest, test, scenario.data, dataset)
+    return _Before(
+        shared=shared_rows(trained, link.manifest, train, scenario.data, dataset),
+        scored=shared_rows(held_out, link.manifest, train, scenario.data, dataset),
+        seen=seen or frozenset(),
+        all_told=seen is not None,
     )
-    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, trainings=(training,))
 
 
 def _rests_on(link: _Trained) -> tuple[Assumption, ...]:

@@ -35,8 +35,7 @@ def _rows(evidence: Evidence, exported: ExportRecord) -> list[Row]:
     own_test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     try:
         file, own = (
-            attacked(evidence, record.regime, train, test)
-            for train, test in ((file_train, file_test), (own_train, own_test))
+            attacked(evidence, job, train, test) for train, test in ((file_train, file_test), (own_train, own_test))
         )
     except UsageError as error:
         return [_absent(evidence, exported, record, str(error))]

@@ -89,6 +89,8 @@ REST: dict[str, _Words] = {
     "training_status": "charged although training ended {training_status}",
     "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
     "other_data": "WARNING: the ledger names other data than the manifest",
+    "held_out_seen": "WARNING: no test of what was learned: its start was trained on {held_out_seen} of these examples",
+    "seen_left_out": "{seen_left_out} held-out examples that its start was trained on are left out",
     "start_without_guarantee": "WARNING: rows of this data were trained on before without a guarantee that composes",
     "start_not_known": "WARNING: it does not hold for rows that starting weights were made from; which is not known",
     "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",

@@ -161,8 +161,8 @@ RELEASED: tuple[Known, ...] = (
     *_named(  # what is kept of the earlier trainings tells by itself whether rows were found to be shared
         "rows shared with the start",
         _MANIFEST,
-        "start.shared start.uncharged start.tuned_runs start.chosen_among start.charges.# start.charges.#.* "
-        "start.trainings.# start.trainings.#.*",
+        "start.shared start.uncharged start.scored start.chosen start.held_out_seen start.tuned_runs "
+        "start.chosen_among start.charges.# start.charges.#.* start.trainings.# start.trainings.#.*",
     ),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(

@@ -70,6 +70,13 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
         What it started from itself; empty where its weights were drawn.
     trainings : tuple of EarlierTraining
         Those whose charges these are, the first one first; empty in earlier records.
+    held_out_seen : int, optional
+        Held-out rows of this run that it, or what it started from, was trained on; None where that cannot be told.
+    scored : {"none", "some", "unknown"}, optional
+        Whether rows that were held out then, and that models were scored on, are training rows now; None in earlier
+        records.
+    chosen : str
+        Which of the models that it comes from was chosen, among several runs or models of a sweep, by such a score.
     """
 
     run: str
@@ -82,6 +89,9 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     chosen_among: int = 0
     earlier: str = ""
     trainings: tuple[EarlierTraining, ...] = ()
+    held_out_seen: int | None = None
+    scored: SharedRows | None = None
+    chosen: str = ""
 
 
 class Starting(Protocol):
@@ -106,6 +116,12 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
     """Name what a regime starts from, a file or a model of a run; empty where its weights follow from the seed."""
     drawn = isinstance(regime, Plain | DPSGD) and regime.from_seed
     return "" if drawn else Path(manifest.scenario.get("start", "")).name
+
+
+def seen_by_start(manifest: Starting, regime: Regime) -> int:
+    """Count the held-out rows that the earlier model is known to have been trained on, and so may know by heart."""
+    start = start_of(manifest, regime)
+    return 0 if start is None else start.held_out_seen or 0
 
 
 def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
