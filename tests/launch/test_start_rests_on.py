@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.launch import test_starting
-from tests.launch.test_starting import PRIVATE, data, planned, second, stated, trained
+from tests.launch.test_starting import PRIVATE, data, planned, second, stated, swept, trained
 from trustml.measures.assumptions import (
     BOTH_TAILS,
     DELTA,
@@ -55,6 +55,21 @@ def test_a_start_that_was_prepared_and_chosen_by_the_data_is_told_also_where_it_
     assert found[PREPROCESSING][0] == found[HYPERPARAMETERS][0] == "not met"
     assert f"of {oldest.path.name}:" in found[PREPROCESSING][1] and "were read from the data" in found[PREPROCESSING][1]
     assert [one.run for one in run.manifest().start.trainings] == [oldest.path.name, run.manifest().start.run]
+
+
+def test_of_a_chain_the_model_that_a_sweep_chose_is_named(tmp_path):
+    one = data(tmp_path, "first", seed=1)
+    oldest = planned(tmp_path, one, PRIVATE)
+    trained(oldest)
+    swept(oldest, epochs=2)
+    manifest = oldest.manifest()
+    again = msgspec.structs.replace(manifest.jobs[0], id="train.torch.DPSGD.s1", seed=1)
+    oldest.write_manifest(msgspec.structs.replace(manifest, jobs=(*manifest.jobs, again)))
+    run = after(tmp_path, after(tmp_path, oldest, data(tmp_path, "other", seed=2, beside=one)), one)
+    assert [training.chosen_among for training in run.manifest().start.trainings] == [2, 0]
+    status, why = statuses(run)[HYPERPARAMETERS]
+    assert status == "not met" and run.manifest().start.run not in why
+    assert why.startswith(f"of {oldest.path.name}:train.torch.DPSGD.s0, whose charges are in epsilon: it is one of 2")
 
 
 def test_of_a_start_of_an_earlier_record_nothing_is_taken_for_met(tmp_path):

@@ -6,12 +6,26 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.launch.test_starting import PRIVATE, data, planned, privacy_statements, trained
+from tests.launch.test_starting import (
+    PRIVATE,
+    _people,
+    data,
+    planned,
+    privacy_statements,
+    stated,
+    table,
+    trained,
+    tuned,
+)
+from trustml.auditing.claim import Claim
+from trustml.auditing.run_wording import accounting_finding
 from trustml.data.datasets import load_dataset
 from trustml.launch.forecast import forecast
 from trustml.measures.accuracy import accuracy_rows, performance_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.membership import attacked_models, attacked_rows
+from trustml.measures.privacy import private_rows
+from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.record.files import encode_arrays
 from trustml.record.store import SEEN
 from trustml.scenario.attacks import Attacks, MembershipInference
@@ -95,3 +109,55 @@ def test_a_forecast_warns_of_them_too(tmp_path):
         backends=("torch",), explanations=Explanations(methods=(), examples=8),
     )  # fmt: skip
     assert any("are no test of what was learned" in one for one in forecast(scenario, root=tmp_path / "none").warnings)
+
+
+@pytest.mark.parametrize(("chosen", "status"), [("tuned", "not met"), ("swept", "not met"), ("", "not checked")])
+@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+def test_a_start_that_was_chosen_by_rows_that_are_trained_on_now_is_made_from_them(tmp_path, chosen, status, first):
+    one, two = (table(tmp_path, name, part) for name, part in (("a", _people()[:50]), ("b", _people()[50:])))
+    before = planned(tmp_path, msgspec.structs.replace(one, test_path=two.path), first)
+    start = trained(before)
+    manifest = before.manifest()
+    if chosen == "tuned":
+        tuned(before, runs=50.0)
+    elif chosen == "swept":
+        entries = [{"regime": first.title, "of": "D", "field": "epochs", "value": 2}]
+        again = msgspec.structs.replace(manifest.jobs[0], id="train.torch.again.s1", seed=1)
+        scenario = {**manifest.scenario, "sweep": entries}
+        before.write_manifest(msgspec.structs.replace(manifest, scenario=scenario, jobs=(*manifest.jobs, again)))
+    run = planned(tmp_path, msgspec.structs.replace(two, test_path=one.path), PRIVATE, start=start)
+    trained(run)
+    record, (statement, _, about) = run.manifest().start, stated(run)
+    assert (record.shared, record.scored, record.held_out_seen) == ("none", "some", 50)
+    assert record.chosen == (f"{before.path.name}:{manifest.jobs[0].id}" if chosen else "")
+    assert about.status == status and before.path.name in about.why and "training rows here" in about.why
+    assert statement.epsilon is not None and statement.composed_with == ""
+    (release,) = [one for one in statement.releases if one.name == "starting weights"]
+    assert ("was chosen by how it scored" in release.why) == bool(chosen)
+    notes = {one.measure: one.note for one in private_rows(Evidence(run, second_opinion=False))}
+    assert all(("chosen by scores" in notes[name]) == bool(chosen) for name in ("epsilon", "epsilon_all_releases"))
+
+
+def test_a_choice_by_rows_that_are_trained_on_now_is_not_paid_for_by_charges_that_compose(tmp_path):
+    one, two = (table(tmp_path, name, part) for name, part in (("a", _people()[:50]), ("b", _people()[25:])))
+    before = planned(
+        tmp_path, msgspec.structs.replace(one, test_path=table(tmp_path, "c", _people()[50:]).path), PRIVATE
+    )
+    start = trained(before)
+    tuned(before, runs=50.0)
+    run = planned(tmp_path, msgspec.structs.replace(two, test_path=one.path), PRIVATE, start=start)
+    trained(run)
+    statement, _, about = stated(run)
+    (release,) = [one for one in statement.releases if one.name == "starting weights"]
+    assert statement.composed_with and release.coverage == "not covered"
+    found = accounting_finding(statement, Claim(epsilon=statement.epsilon, delta=statement.delta), artifact="x")
+    assert found.severity == "risk" and OTHER_DATA in found.title and "no epsilon covers that choice" in about.why
+
+
+def test_a_choice_by_rows_that_are_not_trained_on_now_is_none_of_these(tmp_path):
+    before = planned(tmp_path, data(tmp_path, "first", seed=1), PRIVATE)
+    start = trained(before)
+    tuned(before, runs=50.0)
+    run = planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start)
+    trained(run)
+    assert run.manifest().start.scored == "none" and stated(run)[2].status == "met"

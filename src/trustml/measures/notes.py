@@ -93,6 +93,7 @@ REST: dict[str, _Words] = {
     "seen_left_out": "{seen_left_out} held-out examples that its start was trained on are left out",
     "start_without_guarantee": "WARNING: rows of this data were trained on before without a guarantee that composes",
     "start_not_known": "WARNING: it does not hold for rows that starting weights were made from; which is not known",
+    "start_chosen": "WARNING: its start was chosen by scores on rows that are trained on here, which it does not cover",
     "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
     "ends_error": "ends +-{ends_error:.1g} by its draws (Monte-Carlo)",
     "one_draw": "one draw of random weights, of which its interval knows nothing",

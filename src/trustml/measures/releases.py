@@ -12,7 +12,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
-from trustml.record.starts import earlier_charges, seen_by_start, start_of, start_title, unpaid_rows
+from trustml.record.starts import chosen_start, earlier_charges, seen_by_start, start_of, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
@@ -147,9 +147,12 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
         why = f"those of {title}, from which training started; what they were made from is not accounted for"
         if before:
             why = f"those of {title}, from which training started; the epsilon above is of that training, too"
-        covered = bool(before) and unpaid_rows(evidence.manifest, regime) == "none"
-        if before and not covered:
+        paid, chosen = unpaid_rows(evidence.manifest, regime) == "none", chosen_start(evidence.manifest, regime)
+        covered = bool(before) and paid and not chosen
+        if before and not paid:
             why += ", but not of what that started from itself"
+        if chosen:
+            why += f"; {chosen} was chosen by how it scored on rows that are training rows here"
         found.append(Release(name="starting weights", coverage="epsilon" if covered else "not covered", why=why))
         if start_of(evidence.manifest, regime) is not None:
             why = (

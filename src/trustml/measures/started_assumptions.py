@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import msgspec
+
 from trustml.measures.assumptions import DELTA, HYPERPARAMETERS, own_assumptions
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
@@ -13,6 +15,7 @@ from trustml.privacy.statement import Assumption, AssumptionStatus
 from trustml.record.schema import Manifest
 from trustml.record.starts import (
     EarlierTraining,
+    StartRecord,
     composed_trainings,
     earlier_charges,
     holds_keys,
@@ -55,15 +58,25 @@ def with_earlier(own: Sequence[Assumption], trainings: Sequence[EarlierTraining]
 
 def _worse(own: Assumption | None, other: Assumption, *, of: str) -> Assumption:
     """Give the worse one, and say of whose training it is; where both are as bad, what either has to say."""
-    theirs = f"of {of}, whose charges are in epsilon: {other.why}"
+    theirs = msgspec.structs.replace(other, why=f"of {of}, whose charges are in epsilon: {other.why}")
     if own is None:
-        return Assumption(name=other.name, status=other.status, why=theirs)
-    ours, others = (_WORST_FIRST.index(one.status) for one in (own, other))
-    if others < ours:
-        return Assumption(name=own.name, status=other.status, why=f"{theirs}; of this training: {own.why}")
-    if others > ours or own.status == "met" or own == other:
+        return theirs
+    if own == other:
         return own
-    return Assumption(name=own.name, status=own.status, why=f"{own.why}; {theirs}")
+    ours = msgspec.structs.replace(own, why=f"of this training: {own.why}")
+    return worse(ours if _is_worse(other, own) else own, theirs)
+
+
+def _is_worse(one: Assumption, other: Assumption) -> bool:
+    return _WORST_FIRST.index(one.status) < _WORST_FIRST.index(other.status)
+
+
+def worse(own: Assumption, other: Assumption) -> Assumption:
+    """Take the worse of two answers to one question, told first; of answers as bad as each other, both."""
+    if (own.status == "met" and other.status == "met") or _is_worse(own, other):
+        return own
+    first, second = (other, own) if _is_worse(other, own) else (own, other)
+    return msgspec.structs.replace(first, why=f"{first.why}; {second.why}")
 
 
 def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
@@ -96,4 +109,19 @@ def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
         status = "met"
         why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared, "
         why += "to the digits that both have"
-    return (Assumption(name=OTHER_DATA, status=status, why=why),)
+    made_from = Assumption(name=OTHER_DATA, status=status, why=why)
+    scored = _scored(start)
+    return (made_from if scored is None else worse(made_from, scored),)
+
+
+def _scored(start: StartRecord | None) -> Assumption | None:
+    """Say that rows by which an earlier model was scored are trained on now: whoever chose it by that used them."""
+    if start is None or start.scored != "some":
+        return None
+    if start.chosen:
+        why = f"{start.chosen} was chosen among several models or runs by how it scored on rows that are training rows "
+        return Assumption(name=OTHER_DATA, status="not met", why=f"{why}here, and no epsilon covers that choice")
+    why = (
+        f"{start.run}:{start.job}, or what it started from, was scored on rows that are training rows here; no epsilon "
+    )
+    return Assumption(name=OTHER_DATA, status="not checked", why=f"{why}would cover a choice made by that score")

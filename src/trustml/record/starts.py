@@ -118,6 +118,12 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
     return "" if drawn else Path(manifest.scenario.get("start", "")).name
 
 
+def chosen_start(manifest: Starting, regime: Regime) -> str:
+    """Name the earlier model that was chosen by rows that are trained on now; empty where none is known."""
+    start = start_of(manifest, regime)
+    return "" if start is None else start.chosen
+
+
 def seen_by_start(manifest: Starting, regime: Regime) -> int:
     """Count the held-out rows that the earlier model is known to have been trained on, and so may know by heart."""
     start = start_of(manifest, regime)
