@@ -18,6 +18,7 @@ from tests.launch.test_starting import (
     tuned,
 )
 from trustml.auditing.claim import Claim
+from trustml.auditing.run_audit import _model
 from trustml.auditing.run_wording import accounting_finding
 from trustml.data.datasets import load_dataset
 from trustml.launch.forecast import forecast
@@ -69,6 +70,8 @@ def test_held_out_rows_that_the_start_was_trained_on_are_no_test_and_no_non_memb
     )
     (row,) = [one for one in attacked_rows(evidence) if one.measure == "membership_auc" and one.method == "loss"]
     assert row.n == len(model.members) == len(model.groups) and ("are left out" in row.note) == starts
+    audited = _model(run.manifest().jobs[0], None, attacked_rows(evidence), run.manifest())
+    assert audited.members + audited.non_members == row.n
     scores = [one for one in (*accuracy_rows(evidence), *performance_rows(evidence)) if one.value is not None]
     assert len(scores) > 2 and all((one.facts.get("held_out_seen") == seen.sum()) == starts for one in scores)
     assert all(("no test of what was learned" in one.note) == starts for one in scores)
