@@ -97,16 +97,17 @@ def to_digits(values, digits):
     [
         (PEOPLE, 200),
         (PEOPLE * np.float32(3) * np.float32(1 / 3), 200),
-        (np.round(PEOPLE, 4), 0),
-        (np.trunc(PEOPLE * 1e3) / 1e3, 0),
-        (to_digits(PEOPLE, 3), 0),
-        (to_digits(PEOPLE, 5), None),
+        (np.round(PEOPLE, 4), 200),
+        (np.trunc(PEOPLE * 1e3) / 1e3, 200),
+        (to_digits(PEOPLE, 3), 200),
+        (to_digits(PEOPLE, 5), 200),
+        (np.round(PEOPLE / [1, 100, 1e-3]) * [1, 100, 1e-3], 0),  # so coarse that anybody is near
     ],
-    ids=["the same", "scaled and back", "4 decimals", "cut to 3", "3 digits", "5 digits"],
+    ids=["the same", "scaled and back", "4 decimals", "cut to 3", "3 digits", "5 digits", "whole numbers"],
 )
 def test_a_row_that_was_written_with_fewer_decimals_or_digits_may_be_the_same(written, same):
     for found in (again(written, PEOPLE), again(PEOPLE, written)):
-        assert found[1] == 200 and same in (None, found[0])
+        assert found == (same, 200)
 
 
 @pytest.mark.parametrize("how", [lambda v: v, lambda v: np.round(v, 2), lambda v: to_digits(v, 4)])
@@ -121,6 +122,20 @@ def test_whole_numbers_that_differ_by_one_are_others():
     older = ages + [79, 0]  # to 177: of one digit more
     assert again(ages[:5], ages[5:]) == again(older, ages) == (0, 0) and again(ages, ages) == (79, 79)
     assert again(ages + [0.4, 0], ages) == (0, 79)  # of which the others are the whole years
+
+
+def test_a_few_that_were_rounded_may_be_the_same():
+    others = np.random.default_rng(6).normal(size=(200, 3)) * [1, 100, 1e-3]
+    for count, expected in ((4, (0, 4)), (9, (9, 9))):
+        assert again(np.round(np.concatenate([PEOPLE[:count], others]), 3), PEOPLE) == expected
+        assert again(np.concatenate([PEOPLE[:count], others]), np.round(PEOPLE, 3)) == expected
+
+
+@pytest.mark.parametrize("digits", [4, 8])
+def test_one_column_is_compared_too(digits):
+    values = np.random.default_rng(8).normal(size=(300, 1)) * 10.0 ** np.arange(300)[:, None].clip(0, 5)
+    assert again(to_digits(values[:50], digits), values) == (50, 50)
+    assert again(to_digits(values[:1], digits), values)[1] == 1
 
 
 def test_rows_of_another_shape_are_none_of_them():

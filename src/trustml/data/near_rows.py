@@ -19,6 +19,9 @@ _ULPS = 4 * float(np.finfo(np.float32).eps)
 _WRITTEN = 2.0**-22
 """Of a number: how far its float32 may be from the decimals that were written."""
 _MOST_DIGITS, _SAMPLE = 6, 4096
+_FEW, _SURELY, _FEWEST_STEPS = 5, 4, 20
+"""So many rounded examples, and so many times as many as by chance, are the same ones; a column of fewer steps is none
+to tell by."""
 _BLOCKS = 16
 _VALUES = 1 << 20
 """Values that are held at once."""
@@ -28,6 +31,8 @@ _Places = npt.NDArray[np.int_]
 
 def found_again(given: Floats, stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Say which given examples are among those stored, and which may be: one of the two was then rounded.
+
+    Several that differ by rounding are the same ones where hardly any would be as near by chance.
 
     Parameters
     ----------
@@ -44,14 +49,31 @@ def found_again(given: Floats, stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np
     if given.shape[1:] != stored.shape[1:] or not len(given) or not len(stored):
         return same, same
     same |= np.isin(digests(given, like=stored), digests(stored, like=given))
-    near, rest = same.copy(), np.flatnonzero(~same)
-    if len(rest):
-        apart = roundings(given, stored)
-        near[rest] = are_among(given[rest], stored, apart[rest] if apart.ndim == 2 else apart)
-    rest = np.flatnonzero(near & ~same)
-    if len(rest):
-        same[rest] = are_among(given[rest], stored, tolerances(stored))
+    near, others = same.copy(), np.flatnonzero(~same)
+    if not len(others):
+        return same, near
+    apart = roundings(given, stored)
+    apart = apart[others] if apart.ndim == 2 else apart
+    near[others] = are_among(given[others], stored, apart)
+    alike = np.flatnonzero(near & ~same)
+    if len(alike):
+        same[alike] = are_among(given[alike], stored, tolerances(stored))
+    rounded = near & ~same
+    if rounded.sum() >= _FEW and rounded.sum() > _SURELY * _by_chance(given[others], stored, apart):
+        same |= rounded
     return same, near
+
+
+def _by_chance(given: Floats, stored: npt.NDArray[Any], apart: Floats) -> int:
+    """Count examples that are as near when every number that was rounded is three steps from where it was.
+
+    Columns of few steps stay as they are: what is no further than they reach tells nobody apart.
+    """
+    values = given.reshape(len(given), -1)
+    low, high = (np.asarray(end).ravel() for end in (stored.min(axis=0), stored.max(axis=0)))
+    moved = (apart > tolerances(stored)) & (apart * _FEWEST_STEPS <= high - low)
+    elsewhere = np.where(values + 3 * apart > high, values - 3 * apart, values + 3 * apart)
+    return int(are_among(np.where(moved, elsewhere, values).astype(np.float32), stored, apart).sum())
 
 
 def tolerances(stored: npt.NDArray[Any]) -> Floats:
@@ -105,10 +127,10 @@ def _written(examples: npt.NDArray[Any]) -> tuple[_Doubles, _Doubles]:
     largest, noise = values.max(axis=0), _WRITTEN * values
     step, digits = np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
     leading = values / 10.0 ** _exponents(values)
-    for places in range(_MOST_DIGITS, -1, -1):  # the coarsest that fits is the last one set
+    for places in range(_MOST_DIGITS, -_MOST_DIGITS, -1):  # the coarsest that fits is the last one set
         grid = 10.0**-places
         fits = (np.abs(values - np.round(values, places)) <= noise).all(axis=0)
-        step[fits & (4 * _WRITTEN * largest < grid)] = grid
+        step[fits & (largest >= grid) & (4 * _WRITTEN * largest < grid)] = grid
     for places in range(_MOST_DIGITS, 0, -1):
         fits = (np.abs(leading - np.round(leading, places - 1)) <= _WRITTEN * leading).all(axis=0)
         digits[fits] = places
