@@ -23,6 +23,7 @@ from trustml.auditing.run_wording import accounting_finding
 from trustml.data.datasets import load_dataset
 from trustml.launch.forecast import forecast
 from trustml.measures.accuracy import accuracy_rows, performance_rows
+from trustml.measures.attacked_groups import attacked_group_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.membership import attacked_models, attacked_rows
 from trustml.measures.privacy import private_rows
@@ -78,6 +79,21 @@ def test_held_out_rows_that_the_start_was_trained_on_are_no_test_and_no_non_memb
     for statement in privacy_statements(evidence):
         (release,) = [one for one in statement.releases if one.name == "predictions on held-out examples"]
         assert (f"{seen.sum()} of these its start was trained on" in release.why) == starts
+
+
+def test_groups_are_attacked_by_the_same_examples(tmp_path):
+    rows = [(one, other, "mf"[place // 2 % 2], label) for place, (one, other, label) in enumerate(_people(400))]
+    source = table(tmp_path, "one", rows, columns=("a", "b", "who", "y"))
+    source = msgspec.structs.replace(source, keys=("who",), drop=("who",), test_fraction=0.5)
+    start = trained(planned(tmp_path, source, Plain()))
+    other = msgspec.structs.replace(source, split_seed=1)
+    run = planned(tmp_path, other, Plain(), start=start, attacks=ATTACKED, slices=("who",))
+    trained(run)
+    answered(run, lambda rows: rows[:, :2])
+    evidence = Evidence(run, second_opinion=False)
+    (model,), found = attacked_models(evidence), attacked_group_rows(evidence)
+    assert 0 < run.manifest().start.held_out_seen == 400 - len(model.members)
+    assert len(found) == 2 and sum(one.n for one in found) == len(model.members)
 
 
 def test_without_the_places_of_those_rows_nothing_is_attacked(tmp_path):
