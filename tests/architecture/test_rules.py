@@ -42,7 +42,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
-    "launch": {*_BASE, "conformance"},
+    "launch": {*_BASE, "conformance", "measures"},
     "importing": set(_BASE),
     "backends": {*_BASE, "importing"},
     "worker": {*_BASE, "backends", "conformance"},

@@ -19,8 +19,9 @@ from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.row import Row
+from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT
-from trustml.privacy.statement import Assumption, Comparison, PrivacyStatement
+from trustml.privacy.statement import Assumption, Comparison, PrivacyStatement, Release
 
 
 def statement(*, low: float | None, high: float | None, assumptions: tuple[Assumption, ...] = ()) -> PrivacyStatement:
@@ -57,6 +58,20 @@ def test_what_a_claim_rests_on_and_is_not_met_is_named():
     shown = msgspec.structs.replace(statement(low=2.9, high=2.95), assumptions=(unmet,))
     found = accounting_finding(shown, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
     assert found.severity == "risk" and found.title.endswith("is not met: explanations show no training rows.")
+
+
+@pytest.mark.parametrize(
+    ("composed", "coverage", "severity"),
+    [("run:job", "epsilon", "pass"), ("run:job", "not covered", "risk"), ("", "not covered", "risk")],
+)
+def test_a_start_that_epsilon_pays_for_is_no_risk(composed, coverage, severity):
+    unmet = Assumption(name=OTHER_DATA, status="not met", why="composed")
+    weights = Release(name="starting weights", coverage=coverage, why="")
+    told = msgspec.structs.replace(
+        statement(low=2.9, high=2.95, assumptions=(unmet,)), composed_with=composed, releases=(weights,)
+    )
+    found = accounting_finding(told, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
+    assert found.severity == severity
 
 
 def test_the_steps_of_cyclic_batches_whose_ledger_is_gone_are_not_said_to_be_none():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.record.walking import parts_of
 from trustml.cli.main import _main
 from trustml.data.datasets import load_dataset
 from trustml.errors import UsageError
@@ -17,13 +18,14 @@ from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
 from trustml.launch.forecast import forecast
 from trustml.launch.prepare import prepare_run
-from trustml.launch.starting import in_blocks, same_preparation, started
+from trustml.launch.rows_again import same_preparation
+from trustml.launch.starting import in_blocks, started
 from trustml.measures import privacy_statements as statements_module
 from trustml.measures import sweeps
-from trustml.measures.assumptions import OTHER_DATA
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_rows, privacy_statements, private_rows, releases
 from trustml.measures.privacy_statements import lower_bound_if_shuffled
+from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.measures.sweeps import charged_candidates, choices
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.weights import encode_weights, read_weights
@@ -41,6 +43,7 @@ from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
+from trustml.record.released import why_released
 from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
 from trustml.scenario.federated import BandedMatrix, LocalDPFedAvg, SiloDPFedAvg
 from trustml.scenario.partition import IID
@@ -424,7 +427,9 @@ def test_a_start_that_may_have_been_chosen_in_a_sweep_is_named(tmp_path):
     (statement,) = privacy_statements(Evidence(run, second_opinion=False))
     assumptions = {one.name: one for one in statement.assumptions}
     found = assumptions["hyperparameters were not chosen on this data"]
-    assert found.status == "not met" and "the start, is one of 2 models of a sweep" in found.why
+    assert found.status == "not met"
+    whose = f"of {before.path.name}:train.torch.DPSGD.s0, whose charges are in epsilon"
+    assert f"{whose}: it is one of 2 models of a sweep" in found.why
 
 
 def rdp_event(charges):
@@ -496,6 +501,64 @@ def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
     assert record.shared == ("none" if how == "as before" else "unknown")
     # what cannot be told is paid for
     assert bool(record.charges) == (how != "as before") and record.uncharged == "none"
+
+
+@pytest.mark.parametrize(
+    ("how", "shared"), [("times the reciprocal", "some"), ("4 decimals", "some"), ("4 decimals of few", "unknown")]
+)
+@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path, how, shared, first):
+    if how.startswith("4 decimals"):
+        people = _people(200)
+        rounded = [(round(one, 4), round(other, 4), label) for one, other, label in people]
+        people, rounded = (people[:104], rounded[100:]) if "few" in how else (people, rounded)
+        sources = table(tmp_path, "one", people), table(tmp_path, "two", rounded)
+    else:
+        pixels = np.random.default_rng(0).integers(0, 256, (100, 16)).astype(np.float32)
+        for name, inputs in (("one", pixels / np.float32(255)), ("two", pixels * np.float32(1 / 255))):
+            np.savez(tmp_path / f"{name}.npz", inputs=inputs, labels=np.arange(100) % 2)
+        sources = Npz(path=str(tmp_path / "one.npz")), Npz(path=str(tmp_path / "two.npz"))
+    before = planned(tmp_path, sources[0], first)
+    run = planned(tmp_path, sources[1], PRIVATE, start=trained(before))
+    trained(run)
+    _, rows, about = stated(run)
+    record = run.manifest().start
+    assert record.shared == shared and about.status == ("not met" if shared == "some" else "not checked")
+    assert bool(record.charges) == (first == PRIVATE) and record.uncharged == ("none" if first == PRIVATE else shared)
+    assert (rows["epsilon"] == math.inf) == (first != PRIVATE and shared == "some")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_that_rows_are_shared_is_no_declared_thing_and_the_statement_names_it(tmp_path, shared):
+    _, run, _ = second(tmp_path, PRIVATE, shared=shared)
+    (release,) = [one for one in stated(run)[0].releases if one.name == "rows shared with the start"]
+    assert release.coverage == "not covered"
+    assert any(one.startswith(f"{release.name}: ") for one in stated(run)[0].not_covered)
+    parts = [part for part in parts_of(run.path / "manifest.json") if part.startswith("start.")]
+    follows = [part for part in parts if part not in ("start.run", "start.job", "start.weights", "start.earlier")]
+    assert len(follows) > 10 if shared else "start.shared" in follows
+    assert {why_released("manifest.json", part).named for part in follows} == {release.name}
+
+
+@pytest.mark.parametrize("started_from", [True, False])
+def test_of_a_users_rows_together_nothing_is_said_where_the_start_may_hold_others_of_theirs(tmp_path, started_from):
+    rows = [(one, other, f"p{place % 10}", label) for place, (one, other, label) in enumerate(_people())]
+    rows = [(one, other, who, (place // 10) % 2) for place, (one, other, who, _) in enumerate(rows)]
+    one, two = (
+        msgspec.structs.replace(
+            table(tmp_path, name, part, columns=("a", "b", "who", "y")), keys=("who",), drop=("who",)
+        )
+        for name, part in (("one", rows[:50]), ("two", rows[50:]))
+    )
+    keyed = msgspec.structs.replace(PRIVATE, key="who", trainable=())
+    start = trained(planned(tmp_path, one, PRIVATE)) if started_from else ""
+    run = planned(tmp_path, two, keyed, start=start)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    groups = [one for one in statement.comparisons if one.name == "epsilon_of_group"]
+    assert len(groups) == 2 and all((one.value is None) == started_from for one in groups)
+    assert all("its start was trained on is not told" in one.note for one in groups) == started_from
+    assert not started_from or run.manifest().start.shared == "none"
 
 
 def test_data_of_one_fingerprint_or_of_one_file_are_the_same_rows(tmp_path):

@@ -189,11 +189,12 @@ def _target(record_id: str, manifest: Manifest) -> float | None:
 def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
     own = {row.measure: row.value for row in rows if row.job == record.id}
     weights = record.artifacts.get(_WEIGHTS)
+    left_out = max((int(row.facts.get("seen_left_out", 0)) for row in rows if row.job == record.id), default=0)
     return AuditedModel(
         name=record.id,
         kind=f"run {manifest.run}",
         members=manifest.data.train_examples,
-        non_members=manifest.data.test_examples,
+        non_members=manifest.data.test_examples - left_out,
         train_accuracy=own.get("training_accuracy"),
         holdout_accuracy=own.get("accuracy"),
         claim=claim,

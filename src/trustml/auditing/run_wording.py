@@ -14,6 +14,7 @@ from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import shown_in
 from trustml.measures.row import Row
+from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most, groups_line
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES, MEASURES
@@ -291,12 +292,19 @@ def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
     )
 
 
+def _pays_for_its_start(statement: PrivacyStatement) -> bool:
+    """Whether epsilon is of all that the start was made from, too."""
+    weights = [one for one in statement.releases if one.name == "starting weights"]
+    return bool(statement.composed_with) and all(one.coverage == "epsilon" for one in weights)
+
+
 def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, artifact: str) -> Finding:
     """Judge what the ledger comes to against what was to be kept."""
     stated = math.inf if statement.epsilon is None else statement.epsilon
     claimed = math.inf if claim is None else claim.epsilon
     unmet = [one for one in statement.assumptions if one.status == "not met"]
-    graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE)]
+    paid = (OTHER_DATA,) if _pays_for_its_start(statement) else ()
+    graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE, *paid)]
     severity: Severity = "pass"
     verdict = verdict_of(claimed, low=statement.epsilon_at_least or 0.0, high=stated)
     if math.isinf(stated):

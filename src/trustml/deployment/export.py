@@ -15,7 +15,7 @@ import numpy.typing as npt
 from trustml.compare.rows import renew_rows, write_measures
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
-from trustml.deployment.own_examples import are_among, tolerances
+from trustml.data.near_rows import are_among, tolerances
 from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import RecordError, TrustmlError, UsageError

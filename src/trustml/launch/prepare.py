@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,7 +49,7 @@ from trustml.record.mapped import write_arrays
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 from trustml.record.removal import planned_run
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
-from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
+from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, SEEN, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_regimes import check_cohorts, check_silos
 from trustml.scenario.federated import DPFedAvg, FederatedSpec, PrivateClients
@@ -116,6 +116,9 @@ def plan_run(scenario: Scenario) -> Planned:
         test_examples=len(dataset.test),
     )
     start = started(scenario, dataset)
+    if start is not None:
+        told = start.warnings(held_out=len(dataset.test))
+        dataset = replace(dataset, warnings=(*dataset.warnings, *told))
     check_token_ids(scenario.model, dataset)
     slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     attributes = attribute_arrays(scenario, dataset)
@@ -166,6 +169,9 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
             write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
         write_attack_inputs(run, scenario, dataset, expansion.attack, attributes=planned.attributes)
         run.write_private_warnings(dataset.warnings)
+        if planned.start and planned.start.seen:
+            seen = np.isin(np.arange(len(dataset.test)), list(planned.start.seen))
+            write_atomic(run.file(SEEN), encode_arrays({"seen": seen}), private=True)
         for job in expansion.jobs:
             write_job(run, job)
         run.write_manifest(  # last: a run that has one is whole, and can be resumed

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
+from trustml.launch.rows_again import rows_of, rows_seen, shared_rows
+from trustml.measures.assumptions import own_assumptions
+from trustml.measures.evidence import Evidence
 from trustml.models.network_files import fitting_weights, starting_weights
 from trustml.models.weights import Weights, initial_weights, read_weights
 from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import make_charge
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.privacy.statement import Assumption
 from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
-from trustml.record.schema import DataRecord, Manifest
+from trustml.record.schema import Manifest
 from trustml.record.starts import (
+    EarlierTraining,
     SharedRows,
     StartRecord,
     protects_examples,
     start_of,
     start_title,
+    trainings_of,
     uncharged_rows,
     worst,
 )
-from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
-from trustml.scenario.sources import DataSource
+from trustml.record.store import RunDirectory, job_record
+from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
 
 _WEIGHTS, _LEDGER = "weights.safetensors", "ledger.jsonl"
 _UNREADABLE = (RecordError, UsageError, KeyError, StopIteration, OSError)
-_MAY_DIFFER = ("path", "test_path", "classes", "test_fraction", "split_seed", "split", "split_by")
-"""Fields of a source that choose rows, and change nothing in one."""
-_OF_THE_SPLIT = {"test_fraction", "split_seed", "split", "split_by"}
-_PLACES = {"path", "images", "folder"}
-_PARTS = {"classes", "table", "first", "function", "arguments"}
-"""Fields that choose rows of what is read."""
 _OF_A_TRAINING = (
     *("noise_multiplier", "quantile_noise_multiplier", "sample_rate", "examples", "sampling", "secret_sampling"),
     *("data", "unit", "relation", "noise", "users"),
@@ -55,10 +51,20 @@ _OF_A_TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """Weights of an earlier model, and what is recorded of where they are from."""
+    """Weights of an earlier model, what is recorded of where they are from, and the held-out rows that it has seen."""
 
     weights: Weights
     record: StartRecord
+    seen: frozenset[int] = frozenset()
+
+    def warnings(self, *, held_out: int) -> tuple[str, ...]:
+        """What whoever runs the scenario should know of the rows, from which it follows."""
+        if not self.seen:
+            return ()
+        return (
+            f"{len(self.seen)} of {held_out} held-out examples are rows that the start, {self.record.run}:"
+            f"{self.record.job}, was trained on: scores on them are no test of what was learned; hold other rows out",
+        )
 
 
 def started(scenario: Scenario, dataset: Dataset) -> Started | None:
@@ -92,9 +98,13 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             charges=composed,
             uncharged=before.uncharged,
             tuned_runs=before.tuned_runs if composed else None,
-            chosen_among=before.chosen_among if composed else 0,
+            trainings=before.trainings if composed else (),
             earlier=start_title(link.manifest, link.job.regime),
+            held_out_seen=len(before.seen) if before.seen or before.all_told else None,
+            scored=before.scored,
+            chosen=before.chosen,
         ),
+        seen=before.seen,
     )
 
 
@@ -117,7 +127,11 @@ class _Before:
     uncharged: SharedRows = "none"
     charges: tuple[Charge, ...] = ()
     tuned_runs: float | None = None
-    chosen_among: int = 0
+    trainings: tuple[EarlierTraining, ...] = ()
+    scored: SharedRows = "none"
+    chosen: str = ""
+    seen: frozenset[int] = frozenset()
+    all_told: bool = True
 
     def after(self, older: _Before) -> _Before:
         return _Before(
@@ -125,7 +139,11 @@ class _Before:
             uncharged=worst(older.uncharged, self.uncharged),
             charges=(*older.charges, *self.charges),
             tuned_runs=both_choices(older.tuned_runs, self.tuned_runs),
-            chosen_among=max(older.chosen_among, self.chosen_among),
+            trainings=(*older.trainings, *self.trainings),
+            scored=worst(older.scored, self.scored),
+            chosen=self.chosen or older.chosen,
+            seen=older.seen | self.seen,
+            all_told=older.all_told and self.all_told,
         )
 
 
@@ -171,7 +189,7 @@ def _before(link: _Trained, scenario: Scenario, dataset: Dataset) -> _Before:
     while start_title(link.manifest, link.job.regime):
         start = start_of(link.manifest, link.job.regime)
         if start is None:  # a file: nothing is known of what it was made from
-            return found.after(_Before(shared="unknown", uncharged="unknown"))
+            return found.after(_Before(shared="unknown", uncharged="unknown", all_told=False))
         older = _older(link, start)
         if older is None or older.weights in seen:
             same = link.manifest.data.fingerprint == content
@@ -201,21 +219,52 @@ def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
         uncharged=uncharged_rows(link.manifest, link.job.regime) if same else "unknown",
         charges=start.charges,
         tuned_runs=start.tuned_runs,
-        chosen_among=start.chosen_among,
+        trainings=trainings_of(start),
+        scored=start.scored or "unknown" if same else "unknown",
+        chosen=start.chosen if same else "",
+        all_told=same and start.held_out_seen == 0,
     )
 
 
 def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) -> _Before:
     """What one training used of this data, whatever it started from."""
-    shared = _shared_rows(link, scenario, dataset, content)
-    if shared == "none":
-        return _Before()
-    if not link.charges or not protects_examples(link.job.regime):  # those for users are no charges for examples
-        return _Before(shared=shared, uncharged=shared)
-    tuning = link.manifest.scenario.get("tuning") or {}
+    manifest, regime = link.manifest, link.job.regime
+    tuning, among = manifest.scenario.get("tuning") or {}, siblings_of(manifest, regime.title)
+    # of one fingerprint are the same rows, held out and trained on as they are now
+    same = manifest.data.fingerprint == content
+    compared = _Before(shared="some") if same else _compared(link, scenario, dataset)
+    is_chosen = compared.scored == "some" and (bool(tuning) or among > 1)
+    found = replace(compared, chosen=f"{manifest.run}:{link.job.id}" if is_chosen else "")
+    if found.shared == "none":
+        return found
+    if not link.charges or not protects_examples(regime):  # those for users are no charges for examples
+        return replace(found, uncharged=found.shared)
+    training = EarlierTraining(run=manifest.run, job=link.job.id, assumptions=_rests_on(link), chosen_among=among)
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None
-    among = siblings_of(link.manifest, link.job.regime.title)
-    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, chosen_among=among)
+    return replace(found, charges=tuple(link.charges), tuned_runs=runs, trainings=(training,))
+
+
+def _compared(link: _Trained, scenario: Scenario, dataset: Dataset) -> _Before:
+    """Compare the rows of an earlier run with these, those that were held out among them."""
+    trained, held_out = (rows_of(link.run, name) for name in ("train_inputs", "test_inputs"))
+    train, test = dataset.train.inputs, dataset.test.inputs
+    seen = rows_seen(trained, link.manifest, test, scenario.data, dataset)
+    return _Before(
+        shared=shared_rows(trained, link.manifest, train, scenario.data, dataset),
+        scored=shared_rows(held_out, link.manifest, train, scenario.data, dataset),
+        seen=seen or frozenset(),
+        all_told=seen is not None,
+    )
+
+
+def _rests_on(link: _Trained) -> tuple[Assumption, ...]:
+    """What the guarantee of a model rests on by its own record; nothing where that cannot be read."""
+    regime = link.job.regime
+    assert isinstance(regime, PrivateRegime)
+    try:
+        return own_assumptions(Evidence(link.run, second_opinion=False), link.job, regime, link.charges)
+    except _UNREADABLE:
+        return ()
 
 
 def starting_files(
@@ -251,76 +300,3 @@ def in_blocks(charges: Sequence[Charge]) -> list[Charge]:
 def _goes_on(last: Charge, charge: Charge) -> bool:
     moved = {"first_step": last.end_step, "end_step": charge.end_step, "participation": charge.participation}
     return msgspec.structs.replace(last, **moved) == charge
-
-
-def _shared_rows(link: _Trained, now: Scenario, dataset: Dataset, content: str) -> SharedRows:
-    """Tell whether training rows of an earlier run are training rows again, as far as can be told.
-
-    Rows are compared by their fingerprints as they were prepared, so that nothing is ruled out where they were
-    prepared otherwise, or as other rows made it: the same person would be another row.
-    """
-    before = link.manifest.scenario.get("data")
-    if link.manifest.data.fingerprint == content:
-        return "some"
-    try:
-        old = fingerprints(link.run.mapped(PRIVATE_DATA, names=("train_inputs",))["train_inputs"])
-    except (RecordError, KeyError, OSError):
-        old = None
-    if old is not None and not old.isdisjoint(fingerprints(dataset.train.inputs)):
-        return "some"
-    if old is not None and same_preparation(before, now.data) and _row_by_row(link.manifest.data, dataset):
-        return "none"
-    return "some" if _same_place(before, now.data) else "unknown"
-
-
-def _row_by_row(before: DataRecord, dataset: Dataset) -> bool:
-    """Whether both prepared each row by itself, into the same columns."""
-    old, new = before.preparation, dataset.preparation
-    return (
-        (old.scaling, old.categories) == (new.scaling, new.categories)
-        and new.scaling in ("none", "public constants")
-        and new.categories in ("none", "declared")
-        and before.feature_names == dataset.feature_names
-        and before.input_shape == dataset.input_shape
-    )
-
-
-def _same_place(recorded: Any, source: DataSource) -> bool:
-    """Whether a record's data were read where a source reads: the same file, or data that come with a package."""
-    before, now = _plain(recorded), _plain(msgspec.to_builtins(source))
-    if before is None or now is None or before.get("kind") != now.get("kind"):
-        return False
-    for source_fields in (before, now):
-        for name in _PLACES & source_fields.keys():
-            source_fields[name] = str(Path(source_fields[name]).expanduser().resolve())
-    named = _PLACES & now.keys()
-    fields = named | _PARTS if named else now.keys() - _OF_THE_SPLIT
-    return all(before.get(name) == now.get(name) for name in fields)
-
-
-def fingerprints(rows: npt.NDArray[Any]) -> set[bytes]:
-    """SHA-256 of each row."""
-    shape = str(rows.shape[1:]).encode()
-    return {hashlib.sha256(shape + np.ascontiguousarray(row, np.float32).tobytes()).digest() for row in rows}
-
-
-def same_preparation(recorded: Any, source: DataSource) -> bool:
-    """Whether a source makes rows as one of a record did, though it may choose others."""
-    before = _prepared(recorded)
-    return before is not None and before == _prepared(msgspec.to_builtins(source))
-
-
-def _prepared(source: Any) -> Any:
-    """What a source, or a record of one, says of how rows are made; None where it cannot be read."""
-    whole = _plain(source)
-    return None if whole is None else {name: value for name, value in whole.items() if name not in _MAY_DIFFER}
-
-
-def _plain(source: Any) -> dict[str, Any] | None:
-    try:
-        whole: dict[str, Any] = msgspec.json.decode(
-            msgspec.json.encode(msgspec.convert(source, DataSource, strict=False))
-        )
-    except (msgspec.ValidationError, TypeError):
-        return None
-    return whole

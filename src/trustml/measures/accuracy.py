@@ -16,6 +16,7 @@ from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_ste
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
 from trustml.record.schema import JobRecord, tuned_runs
+from trustml.record.starts import seen_by_start
 
 _Z95 = 1.959963984540054
 _SUBJECT = "held-out"
@@ -37,6 +38,7 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             rows.append(_accuracy_row(evidence, record))
         else:
             rows.append(_regression_rows(evidence, record)[0])
+    rows = _seen_before(evidence, rows)
     if tuned_runs(evidence.manifest) is not None:
         rows = [_chosen_by(row) for row in rows]
     for skip in evidence.manifest.skips:
@@ -54,6 +56,17 @@ def _chosen_by(row: Row) -> Row:
     return described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "chosen_by_this": True}))
 
 
+def _seen_before(evidence: Evidence, rows: list[Row]) -> list[Row]:
+    """Say of every score that the start of its model was trained on some of the examples that it is over, if it was."""
+    seen = {record.id: seen_by_start(evidence.manifest, job.regime) for record, job in evidence.trained()}
+    return [
+        described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "held_out_seen": seen[row.job]}))
+        if row.value is not None and seen.get(row.job)
+        else row
+        for row in rows
+    ]
+
+
 def performance_rows(evidence: Evidence) -> list[Row]:
     """All other measures of the task, of every model that was trained."""
     rows: list[Row] = []
@@ -66,7 +79,7 @@ def performance_rows(evidence: Evidence) -> list[Row]:
                     rows.append(_text_rows(evidence, record)[1])
                 case _:
                     rows += _classification_rows(evidence, record)
-    return rows
+    return _seen_before(evidence, rows)
 
 
 def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArray]:

@@ -1,4 +1,4 @@
-"""What a privacy guarantee rests on, each point met, not met or not checked in this run."""
+"""What the guarantee of one training rests on, each point met, not met or not checked in its run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, AssumptionStatus, Contribution
 from trustml.privacy.tails import FORMER, TAILS, total_variation
-from trustml.record.schema import Manifest
-from trustml.record.starts import earlier_charges, holds_keys, start_of, start_title, unpaid_rows
 from trustml.scenario.federated import DPFedAvg, LocalDPFedAvg, PrivateClients, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
@@ -24,18 +22,24 @@ EXACT_NOISE = "noise is cryptographic and exact in floating point"
 PREPROCESSING = "preprocessing uses no statistics of the private data"
 OF_THIS_DATA = "the ledger is of this data"
 NO_ROWS = "explanations show no training rows"
-OTHER_DATA = "what training starts from was made from other data"
+DELTA = "delta is below 1/n"
+HYPERPARAMETERS = "hyperparameters were not chosen on this data"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
-def assumptions_of(
-    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]
+def own_assumptions(
+    evidence: Evidence,
+    job: TrainJob,
+    regime: PrivateRegime,
+    charges: Sequence[Charge],
+    *,
+    before: Sequence[Charge] = (),
 ) -> tuple[Assumption, ...]:
-    """List the assumptions behind one private model."""
+    """List what one training rests on, whatever it started from; `before` are charges that its epsilon holds too."""
     return (
         _sampling(regime, charges),
         secrecy(regime, charges),
-        _delta(evidence, regime, charges),
+        _delta(evidence, regime, charges, before),
         Assumption(
             name="every executed step was charged",
             status="met",
@@ -63,9 +67,8 @@ def assumptions_of(
         _rows_of_explanations(evidence),
         _other_models(evidence),
         _hyperparameters(evidence, regime),
-        *_start(evidence.manifest, regime),
         _one_person(regime, charges),
-        noise_reach(job, charges),
+        noise_reach(job, charges, before),
         Assumption(
             name=EXACT_NOISE,
             status="not met",
@@ -139,8 +142,8 @@ def _checked_elsewhere(regime: PrivateRegime, backend: str) -> str:
     return f"not by this run; `trustml conformance --backend {backend}` checks it on this machine"
 
 
-def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
-    """Say whether the noise reaches as far as is accounted for."""
+def noise_reach(job: TrainJob, charges: Sequence[Charge], before: Sequence[Charge] = ()) -> Assumption:
+    """Say whether the noise of a training reaches as far as is accounted for, over it and all that came before."""
     sources = {charge.noise_source for charge in charges}
     end = min(TAILS[source].largest if source else FORMER[job.backend] for source in sources)
     if any(not source or not TAILS[source].charged for source in sources):
@@ -149,7 +152,7 @@ def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
             "and epsilon does not count that"
         )
         return Assumption(name=BOTH_TAILS, status="not met", why=why)
-    variation = total_variation((charge.noise_source, charge.steps * charge.coordinates) for charge in charges)
+    variation = total_variation((one.noise_source, one.steps * one.coordinates) for one in (*charges, *before))
     why = (
         f"up to {end:g} standard deviations; what is missing beyond is at most {1.05 * variation:.1e} of probability "
         "over all that was drawn, and delta pays for it"
@@ -224,14 +227,17 @@ def secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     return Assumption(name=name, status="met", why=why)
 
 
-def _delta(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
+def _delta(
+    evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge], before: Sequence[Charge]
+) -> Assumption:
     everybody = isinstance(regime, SiloDPFedAvg)  # a ledger counts the examples of one client
-    limit = 1 / (evidence.manifest.data.train_examples if everybody else charges[0].examples)
+    own = evidence.manifest.data.train_examples if everybody else charges[0].examples
+    limit = 1 / max(own, *(charge.examples for charge in before), 1)
     met = regime.delta < limit
     words: dict[Contribution, str] = {"client update": "client", "sent update": "client", "user gradient": "user"}
     record = words.get(contribution_of(regime), "record")
     return Assumption(
-        name="delta is below 1/n",
+        name=DELTA,
         status="met" if met else "not met",
         why=f"{regime.delta:g} against {limit:.3g}"
         + ("" if met else f": a mechanism that leaks a whole {record} would pass"),
@@ -305,7 +311,7 @@ _WEIGHTS: dict[bool, tuple[AssumptionStatus, str]] = {
 def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     """Say whether what the scenario sets was chosen on the data; what it says itself comes first."""
     scenario = evidence.manifest.scenario
-    name = "hyperparameters were not chosen on this data"
+    name = HYPERPARAMETERS
     chosen = scenario.get("chosen_from_data")
     if chosen:
         why = f"the scenario says that {', '.join(chosen)} were read from it"
@@ -314,45 +320,9 @@ def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     if choice is not None:
         why = f"the run tries {choice.models} models of {choice.of} on it; what holds once one is chosen is said above"
         return Assumption(name=name, status="not met", why=why)
-    start = start_of(evidence.manifest, regime)
-    if start is not None and start.chosen_among > 1:
-        why = f"{start.run}:{start.job}, the start, is one of {start.chosen_among} models of a sweep; of what they "
-        return Assumption(name=name, status="not met", why=f"{why}cost together, epsilon holds its own charges alone")
     if scenario.get("tuning"):
         return Assumption(name=name, status="met", why="a declared sweep is accounted for above")
     return Assumption(name=name, status="not checked", why="nothing in the record can tell")
-
-
-def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
-    """Say what is known of the rows that starting weights were made from; nothing where they follow from a seed."""
-    title, start = start_title(manifest, regime), start_of(manifest, regime)
-    if not title:
-        return ()
-    left, composed = unpaid_rows(manifest, regime), bool(earlier_charges(manifest, regime))
-    status: AssumptionStatus = "not checked"
-    if left == "some":
-        status = "not met"
-        who = f"{title}, or {start.earlier} which it started from," if start is not None and start.earlier else title
-        why = f"{who} was trained on rows of this data without a guarantee that composes with this one: no epsilon "
-        why += "holds for those rows"
-    elif start is not None and composed:
-        status = "not met" if start.shared == "some" else "not checked"
-        why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
-        if start.shared != "some":
-            why = (
-                f"whether {title} was trained on rows of this data cannot be told; epsilon is that of its training and "
-                "of this one, composed, which holds if it was"
-            )
-        if left == "unknown":
-            why += f"; what its own start, {start.earlier}, was made from is not accounted for"
-    elif left == "unknown":
-        why = f"they are those of {title}; for rows of this data that they were made from no epsilon holds"
-        if start is not None and start.shared == "none" and holds_keys(regime):
-            why += "; rows were compared and none is shared, but whoever gave them may have given rows here too"
-    else:
-        status = "met"
-        why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared"
-    return (Assumption(name=OTHER_DATA, status=status, why=why),)
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

@@ -46,6 +46,7 @@ def _were_recorded(evidence: Evidence) -> bool:
 def _of_column(evidence: Evidence, model: AttackedModel, attack: str, *, place: int, column: str) -> list[Row]:
     outcome = next(one for one in model.outcomes if one.attack == attack)
     codes = np.concatenate([evidence.run.arrays(TRAINING_SLICES)[CODES][place], evidence.heldout[CODES][place]])
+    codes = codes[model.kept]
     known = codes >= 0
     found = aucs_by(
         codes[known], outcome.scores[known], model.members[known], model.groups[known], confidence=_CONFIDENCE

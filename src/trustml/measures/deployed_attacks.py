@@ -12,6 +12,7 @@ from trustml.measures.row import About, Facts, Row
 from trustml.plan.job import TrainJob
 from trustml.record.exports import EXPORTS, ExportRecord, members_answers, read_exports
 from trustml.record.schema import JobRecord
+from trustml.record.starts import seen_by_start
 from trustml.record.store import job_record
 
 _AUC, _BOUND = "deployed_membership_auc", "deployed_membership_auc_at_least"
@@ -35,18 +36,20 @@ def _rows(evidence: Evidence, exported: ExportRecord) -> list[Row]:
     own_test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     try:
         file, own = (
-            attacked(evidence, record.regime, train, test)
-            for train, test in ((file_train, file_test), (own_train, own_test))
+            attacked(evidence, job, train, test) for train, test in ((file_train, file_test), (own_train, own_test))
         )
     except UsageError as error:
         return [_absent(evidence, exported, record, str(error))]
-    return _beside(evidence, exported, record, file, own)
+    return _beside(evidence, exported, record, file, own, seen=seen_by_start(evidence.manifest, job.regime))
 
 
 def _beside(
-    evidence: Evidence, exported: ExportRecord, record: JobRecord, file: list[Outcome], own: list[Outcome]
+    evidence: Evidence, exported: ExportRecord, record: JobRecord, file: list[Outcome], own: list[Outcome], *, seen: int
 ) -> list[Row]:
-    """Give the attack that is strongest on the file, and what it finds on the model."""
+    """Give the attack that is strongest on the file, and what it finds on the model.
+
+    `seen` held-out examples, which the start was trained on, were left out.
+    """
     wanted = wanted_attacks(evidence)
     assert wanted is not None
     error = 1.0 - wanted.confidence
@@ -54,6 +57,7 @@ def _beside(
     name = verdicts[0].strongest
     found, model = (next(one.auc for one in each if one.attack == name) for each in (file, own))
     facts: Facts = {"model_auc": model.value if model.value is not None else 0.0, "strongest_of": len(file)}
+    facts |= {"seen_left_out": seen} if seen else {}
     at_least: Facts = {"model_at_least": verdicts[1].bounds[name], "attacks": len(file), "together": wanted.confidence}
     return [
         evidence.row(

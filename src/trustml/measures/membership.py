@@ -16,8 +16,8 @@ from trustml.attacks.membership import Outcome, attack_membership, verdict_of_cu
 from trustml.attacks.membership import Verdict as Membership
 from trustml.attacks.pooled import pool_targets
 from trustml.attacks.task_signals import unfit_attacks
-from trustml.data.copies import groups_of
 from trustml.errors import UsageError
+from trustml.measures.attacked_examples import copies, labels_of_all, unseen
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
@@ -25,9 +25,9 @@ from trustml.models.answers import score
 from trustml.models.tasks import NextToken, Regression
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
+from trustml.plan.job import TrainJob
 from trustml.record.curves import RocCounts
 from trustml.record.schema import JobRecord
-from trustml.record.store import PRIVATE_DATA
 from trustml.scenario.attacks import MembershipInference
 from trustml.scenario.read import from_plain
 
@@ -49,9 +49,11 @@ class AttackedModel:
     outcomes : list of Outcome
         Empty where it could not be attacked.
     members : bool array of shape (n,)
-        Over training and then held-out examples.
+        Over training and then held-out examples, of those that are kept.
     groups : int array of shape (n,)
         Of the same examples: the same number for copies of one.
+    kept : bool array
+        All training examples, and of the held-out ones those that the model's start was not trained on.
     training_accuracy : float
         NaN for a regression.
     why_not : str
@@ -63,6 +65,7 @@ class AttackedModel:
     outcomes: list[Outcome]
     members: npt.NDArray[np.bool_]
     groups: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.bool_]
     training_accuracy: float = float("nan")
     why_not: str = ""
     not_at_hand: bool = False
@@ -84,16 +87,16 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
         elif not missing:
             why_not = ""
         outcomes: list[Outcome] = []
-        members, groups, accuracy = np.zeros(0, bool), np.zeros(0, np.int64), float("nan")
+        kept, members, groups, accuracy = np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int64), float("nan")
         if not why_not:
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-            labels = labels_of_all(evidence)
-            members, groups = np.arange(len(labels)) < len(train), evidence.once(copies)
             if not isinstance(evidence.task, Regression):
-                accuracy = score(evidence.task, train, labels[members])
+                accuracy = score(evidence.task, train, labels_of_all(evidence)[: len(train)])
             try:
-                outcomes = attacked(evidence, record.regime, train, test)
+                kept = unseen(evidence, job.regime)
+                members, groups = np.flatnonzero(kept) < len(train), evidence.once(copies)[kept]
+                outcomes = attacked(evidence, job, train, test)
             except UsageError as error:
                 why_not = str(error)
         found.append(
@@ -102,6 +105,7 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                 outcomes=outcomes,
                 members=members,
                 groups=groups,
+                kept=kept,
                 training_accuracy=accuracy,
                 why_not=why_not,
                 not_at_hand=missing and record.status == "ok",
@@ -110,38 +114,26 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
     return found
 
 
-def labels_of_all(evidence: Evidence) -> npt.NDArray[np.int64]:
-    """Labels of training and then of held-out examples."""
-    private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
-    return np.concatenate([private["train_labels"], private["test_labels"]])
-
-
 def attacked(
-    evidence: Evidence, regime: str, train: npt.NDArray[np.float32], test: npt.NDArray[np.float32]
+    evidence: Evidence, job: TrainJob, train: npt.NDArray[np.float32], test: npt.NDArray[np.float32]
 ) -> list[Outcome]:
-    """Attack what answers so on all training and held-out examples, by the shadow models of its regime where there are.
+    """Attack what answers so on all training and unseen held-out examples, by the shadow models of its regime, if any.
 
     Raises
     ------
     UsageError
         If it cannot be attacked.
     """
+    kept = unseen(evidence, job.regime)
     return attack_membership(
-        np.concatenate([train, test]),
-        labels_of_all(evidence),
-        np.arange(len(train) + len(test)) < len(train),
-        _references(evidence, regime),
+        np.concatenate([train, test])[kept],
+        labels_of_all(evidence)[kept],
+        np.flatnonzero(kept) < len(train),
+        _references(evidence, job.regime.title),
         task=evidence.task,
-        groups=evidence.once(copies),
+        groups=evidence.once(copies)[kept],
         names=evidence.manifest.data.class_names if isinstance(evidence.task, NextToken) else (),
     )
-
-
-def copies(evidence: Evidence) -> npt.NDArray[np.int64]:
-    """Number the training and then the held-out examples, each set by itself, with the same number for copies."""
-    private = evidence.run.mapped(PRIVATE_DATA, names=("train_inputs", "test_inputs"))
-    train, test = groups_of(private["train_inputs"]), groups_of(private["test_inputs"])
-    return np.concatenate([train, test + train.max() + 1])
 
 
 def wanted_attacks(evidence: Evidence) -> MembershipInference | None:
@@ -248,6 +240,8 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
         facts: Facts = {"references": outcome.references} if outcome.references else {}
         if outcome.note:
             facts["made_do"] = outcome.note
+        if not model.kept.all():
+            facts["seen_left_out"] = int((~model.kept).sum())
         facts |= _copies_in(outcome)
         figures = [("membership_auc", outcome.auc), ("membership_advantage", outcome.advantage)]
         figures += [(TPRS[fpr], estimate) for fpr, estimate in outcome.tprs.items()]

@@ -22,7 +22,7 @@ from trustml.privacy.statement import Comparison, PrivacyStatement, contributed
 from trustml.record.choices import composed_runs
 from trustml.record.ledgers import ledger_digests
 from trustml.record.schema import JobRecord
-from trustml.record.starts import earlier_charges, once, unpaid_rows, worst
+from trustml.record.starts import chosen_start, earlier_charges, once, unpaid_rows, worst
 from trustml.scenario.regimes import PrivateRegime, Regime
 
 
@@ -201,7 +201,10 @@ def _all_releases(
 def _of_the_start(evidence: Evidence, regimes: Sequence[Regime]) -> Facts:
     """What an epsilon leaves out of what training started from."""
     left = worst("none", *(unpaid_rows(evidence.manifest, regime) for regime in regimes))
-    return {} if left == "none" else {"start_without_guarantee" if left == "some" else "start_not_known": True}
+    told: Facts = {} if left == "none" else {"start_without_guarantee" if left == "some" else "start_not_known": True}
+    if any(chosen_start(evidence.manifest, regime) for regime in regimes):
+        told["start_chosen"] = True
+    return told
 
 
 def _before(evidence: Evidence, group: Sequence[tuple[list[Charge], PrivacyStatement]]) -> list[list[Charge]]:

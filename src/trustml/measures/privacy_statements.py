@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trustml.measures.assumptions import assumptions_of
 from trustml.measures.client_privacy import of_clients
 from trustml.measures.evidence import Evidence
 from trustml.measures.group_privacy import of_groups
 from trustml.measures.participation import drawn_participation
 from trustml.measures.releases import not_covered, releases_of
+from trustml.measures.started_assumptions import assumptions_of
 from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
     clipping_text,
@@ -221,7 +221,7 @@ def _why_no_group(evidence: Evidence, charged: Charged) -> str:
     """Say why nothing is proved of several examples together; empty where something is."""
     if charged.void:
         return _VOID
-    if charged.before:
+    if start_title(evidence.manifest, charged.regime):  # other rows, too, may be of the same users
         return "how many rows of a user its start was trained on is not told"
     if tuned_runs(evidence.manifest) is not None:
         return "nothing is proved of a group where a run was chosen among others"

@@ -12,7 +12,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
-from trustml.record.starts import earlier_charges, start_title, unpaid_rows
+from trustml.record.starts import chosen_start, earlier_charges, seen_by_start, start_of, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, PrivateRegime
@@ -43,7 +43,7 @@ def not_covered(releases: Sequence[Release]) -> tuple[str, ...]:
 
 def _of_the_model(evidence: Evidence, job: TrainJob, regime: PrivateRegime) -> list[Release]:
     data = evidence.manifest.data
-    labels = facts_of(evidence.task).label_words
+    labels, seen = facts_of(evidence.task).label_words, seen_by_start(evidence.manifest, regime)
     weights = "what the charged mechanism gives"
     if tuned_runs(evidence.manifest) is not None:
         weights += ", chosen among a random number of runs, which epsilon pays for"
@@ -52,7 +52,8 @@ def _of_the_model(evidence: Evidence, job: TrainJob, regime: PrivateRegime) -> l
         Release(
             name="predictions on held-out examples",
             coverage="epsilon",
-            why=f"the final model's logits on {data.test_examples} held-out inputs, of which they may tell",
+            why=f"the final model's logits on {data.test_examples} held-out inputs, of which they may tell"
+            + (f"; {seen} of these its start was trained on, so that scores on them are no test" * bool(seen)),
         ),
     ]
     if not isinstance(regime, DPSGD):
@@ -146,10 +147,19 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
         why = f"those of {title}, from which training started; what they were made from is not accounted for"
         if before:
             why = f"those of {title}, from which training started; the epsilon above is of that training, too"
-        covered = bool(before) and unpaid_rows(evidence.manifest, regime) == "none"
-        if before and not covered:
+        paid, chosen = unpaid_rows(evidence.manifest, regime) == "none", chosen_start(evidence.manifest, regime)
+        covered = bool(before) and paid and not chosen
+        if before and not paid:
             why += ", but not of what that started from itself"
+        if chosen:
+            why += f"; {chosen} was chosen by how it scored on rows that are training rows here"
         found.append(Release(name="starting weights", coverage="epsilon" if covered else "not covered", why=why))
+        if start_of(evidence.manifest, regime) is not None:
+            why = (
+                f"whether {title} saw rows of this data, and so what epsilon is composed with: an answer that follows "
+                "from the rows, and tells of a person whose rows alone could be shared"
+            )
+            found.append(Release(name="rows shared with the start", coverage="not covered", why=why))
     return found
 
 

@@ -20,6 +20,7 @@ from trustml.measures.resampling import draws_as_before
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
 from trustml.record.schema import JobRecord
+from trustml.record.starts import seen_by_start
 from trustml.scenario.attacks import SEQUENCES, AttributeInference, Extraction
 from trustml.scenario.read import from_plain
 
@@ -111,7 +112,7 @@ def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extr
     def nothing(about: About) -> list[Row]:
         return [evidence.row(EXTRACTION, None, record=record, subject=subject, n=0, about=about)]
 
-    if (why := _why_not_asked(evidence, record, job.extracted)) is not None:
+    if (why := _why_not_asked(evidence, record, job, job.extracted)) is not None:
         return nothing(why)
     arrays = evidence.run.arrays(job.extracted)
     try:
@@ -121,12 +122,14 @@ def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extr
     return [_beside(evidence, record, EXTRACTION, subject, found, confidence=wanted.confidence)]
 
 
-def _why_not_asked(evidence: Evidence, record: JobRecord, file: str) -> About | None:
+def _why_not_asked(evidence: Evidence, record: JobRecord, job: TrainJob, file: str) -> About | None:
     """Why a model has no answers to look at; None where it has."""
     if record.status != "ok":
         return absent(f"training ended {record.status}: {record.reason}")
     if not file or not evidence.run.file(file).is_file():
         return absent(_NOT_AT_HAND, not_at_hand=True)
+    if seen := seen_by_start(evidence.manifest, job.regime):
+        return absent(f"its start was trained on {seen} of the held-out examples: what it tells of them is no baseline")
     return None
 
 
@@ -170,7 +173,7 @@ def _of_columns(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: At
     def nothing(column: str, about: About) -> Row:
         return evidence.row(GUESSED, None, record=record, subject=column, n=0, about=about)
 
-    if (why := _why_not_asked(evidence, record, job.attributed)) is not None:
+    if (why := _why_not_asked(evidence, record, job, job.attributed)) is not None:
         return [nothing(column, why) for column in wanted.columns]
     arrays = evidence.run.arrays(job.attributed)
     places = evidence.run.arrays(job.attribute_values)

@@ -41,6 +41,7 @@ ReleaseName: TypeAlias = Literal[
     "sizes and names",
     "choices of the scenario",
     "starting weights",
+    "rows shared with the start",
     "settings chosen in a sweep",
     "how jobs ended",
     "largest participation",

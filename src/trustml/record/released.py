@@ -156,9 +156,14 @@ RELEASED: tuple[Known, ...] = (
         "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
         "declared",
     ),
-    *_of(_MANIFEST, "start start.run start.job start.shared start.earlier start.tuned_runs", "declared"),
-    *_of(_MANIFEST, "start.uncharged start.chosen_among", "declared"),
-    *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
+    *_of(_MANIFEST, "start start.run start.job start.earlier", "declared"),
+    *_of(_MANIFEST, "start.weights", "other files"),
+    *_named(  # what is kept of the earlier trainings tells by itself whether rows were found to be shared
+        "rows shared with the start",
+        _MANIFEST,
+        "start.shared start.uncharged start.scored start.chosen start.held_out_seen start.tuned_runs "
+        "start.chosen_among start.charges.# start.charges.#.* start.trainings.# start.trainings.#.*",
+    ),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(
         "partition of the clients",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import msgspec
 
 from trustml.privacy.ledger import Charge
+from trustml.privacy.statement import Assumption
 from trustml.scenario.federated import FederatedSpec, SiloDPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
 SharedRows: TypeAlias = Literal["none", "some", "unknown"]
 """Whether rows that an earlier training used are training rows again."""
 _WORSE: tuple[SharedRows, ...] = ("none", "unknown", "some")
+
+
+class EarlierTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """A private training whose charges compose with those of what started from it.
+
+    Parameters
+    ----------
+    run, job : str
+        Its run, and its train job there.
+    assumptions : tuple of Assumption
+        What its own guarantee rests on, as its record told when it was started from; empty where none did.
+    chosen_among : int
+        Private models of a sweep of its run, of which it is one; 0 where it is of none.
+    """
+
+    run: str
+    job: str
+    assumptions: tuple[Assumption, ...] = ()
+    chosen_among: int = 0
+
+    @property
+    def title(self) -> str:
+        """Name of its model."""
+        return f"{self.run}:{self.job}"
 
 
 class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +65,18 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     tuned_runs : float, optional
         Mean number of runs of which it was the best, where it was; its charges do not say so.
     chosen_among : int
-        Private models of a sweep of its run, of which it is one; 0 where it is of none, or its charges do not compose.
+        Private models of a sweep of its run, of which it is one, in earlier records; now its training says so.
     earlier : str
         What it started from itself; empty where its weights were drawn.
+    trainings : tuple of EarlierTraining
+        Those whose charges these are, the first one first; empty in earlier records.
+    held_out_seen : int, optional
+        Held-out rows of this run that it, or what it started from, was trained on; None where that cannot be told.
+    scored : {"none", "some", "unknown"}, optional
+        Whether rows that were held out then, and that models were scored on, are training rows now; None in earlier
+        records.
+    chosen : str
+        Which of the models that it comes from was chosen, among several runs or models of a sweep, by such a score.
     """
 
     run: str
@@ -54,6 +88,10 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     tuned_runs: float | None = None
     chosen_among: int = 0
     earlier: str = ""
+    trainings: tuple[EarlierTraining, ...] = ()
+    held_out_seen: int | None = None
+    scored: SharedRows | None = None
+    chosen: str = ""
 
 
 class Starting(Protocol):
@@ -80,11 +118,35 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
     return "" if drawn else Path(manifest.scenario.get("start", "")).name
 
 
+def chosen_start(manifest: Starting, regime: Regime) -> str:
+    """Name the earlier model that was chosen by rows that are trained on now; empty where none is known."""
+    start = start_of(manifest, regime)
+    return "" if start is None else start.chosen
+
+
+def seen_by_start(manifest: Starting, regime: Regime) -> int:
+    """Count the held-out rows that the earlier model is known to have been trained on, and so may know by heart."""
+    start = start_of(manifest, regime)
+    return 0 if start is None else start.held_out_seen or 0
+
+
 def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     """Give the charges of the earlier training as one more release, where it used rows of this data too."""
     start = start_of(manifest, regime)
     composes = protects_examples(regime) and not is_void(manifest, regime)
     return [list(start.charges)] if start is not None and start.charges and composes else []
+
+
+def composed_trainings(manifest: Starting, regime: Regime) -> tuple[EarlierTraining, ...]:
+    """Give the trainings whose charges :func:`earlier_charges` are."""
+    start = start_of(manifest, regime)
+    return trainings_of(start) if start is not None and earlier_charges(manifest, regime) else ()
+
+
+def trainings_of(start: StartRecord) -> tuple[EarlierTraining, ...]:
+    """Give the trainings that a start was charged for; an earlier record knows but one, and not what it rests on."""
+    untold = EarlierTraining(run=start.run, job=start.job, chosen_among=start.chosen_among)
+    return start.trainings or ((untold,) if start.charges else ())
 
 
 def once(earlier: Iterable[list[list[Charge]]]) -> list[list[Charge]]:

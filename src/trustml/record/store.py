@@ -58,6 +58,8 @@ MODEL_CARD = "model_card.md"
 BUNDLE_INDEX = "bundle.json"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
+SEEN = "private/held_out_seen.npz"
+"""Which held-out rows the start was trained on, where some are."""
 _PRIVATE_WARNINGS = "private/warnings.json"
 BASELINES = "private/baselines.npz"
 _PATIENCE = 2.0  # seconds
