@@ -31,7 +31,7 @@ from trustml.measures.evidence import Evidence
 from trustml.models.layers import Architecture, Dense
 from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
-from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
+from trustml.record.exports import EXPORTS, WRITTEN, ExportedStatement, ExportRequest, Written, read_exports
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import FORMAT, OLDEST_FORMAT
 from trustml.record.store import AUDIT, AUDIT_REPORT, MODEL_CARD
@@ -272,6 +272,26 @@ def test_a_file_that_nothing_was_rounded_of_is_not_called_rounded(tmp_path, quan
     refused = pytest.raises(UsageError, match=f"tflite: its exporter rounded nothing of this network as {quantised}")
     with refused if quantised and not rounded else contextlib.nullcontext():
         export._refuse_unrounded(tmp_path, wanted)
+
+
+def test_the_record_names_the_layers_without_which_a_file_has_no_gradient(tmp_path):
+    """As the process that wrote the file tells them; of a file that somebody has nobody told."""
+    answers = {"statement": np.frombuffer(b"", np.uint8), "first_call": np.array(0.1)}
+    (tmp_path / "answers.npz").write_bytes(encode_arrays(answers))
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    wanted = ExportRequest(
+        backend="tensorflow", target="tflite", file="model.tflite", architecture=Architecture(layers=(Dense(units=2),)),
+        input_shape=(4,), task=DEFAULT_TASK, statement="",
+    )  # fmt: skip
+    model, said = SimpleNamespace(id=MODEL), SimpleNamespace(quantised="", calibration="")
+    for written, layers in [
+        (Written(versions={"tensorflow": "2.14.1"}, without_gradient={"3": "GELU"}), {"3": "GELU"}),
+        (Written(), {}),
+    ]:
+        (tmp_path / WRITTEN).write_bytes(msgspec.json.encode(written))
+        record = export.record_of(wanted, tmp_path, model, said)
+        assert (record.without_gradient, record.versions) == (layers, written.versions)
+        assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
 
 
 @pytest.mark.parametrize(
