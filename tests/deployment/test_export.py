@@ -285,7 +285,7 @@ def test_the_record_names_the_layers_without_which_a_file_has_no_gradient(tmp_pa
     )  # fmt: skip
     model, said = SimpleNamespace(id=MODEL), SimpleNamespace(quantised="", calibration="")
     for written, layers in [
-        (Written(versions={"tensorflow": "2.14.1"}, without_gradient={"3": "GELU"}), {"3": "GELU"}),
+        (Written(versions={"tensorflow": "2.14.1"}, without_gradient={"3": "GRU"}), {"3": "GRU"}),
         (Written(), {}),
     ]:
         (tmp_path / WRITTEN).write_bytes(msgspec.json.encode(written))

@@ -14,12 +14,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.network import layer_name, walk_nodes
-from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm, RMSNormalization
-from trustml.backends.tensorflow.resizing import AdaptiveMean, Scaled, TransposedConvolution, weighted_means
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm, RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.resizing import (
+    AdaptiveMean,
+    GlobalMax,
+    Scaled,
+    TransposedConvolution,
+    weighted_means,
+)
 from trustml.models.layers import INPUT
 
 Rule: TypeAlias = Callable[[Any, Any, tf.Tensor, tf.Tensor], Any]
@@ -103,54 +110,75 @@ def _padding(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor
     return gradient[:, top : top + given.shape[1], left : left + given.shape[2]]
 
 
+def _steps_of_padding(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    return gradient[:, layer.padding[0] : layer.padding[0] + given.shape[1]]
+
+
+def _windows(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    *places, _ = gradient.shape[1:]
+    one = (1,) * (2 - len(places))  # sequences are images of one column
+    count, size, groups = math.prod(places), math.prod(layer.size), layer.groups
+    matrix = tf.reshape(layer.matrix(), (-1, groups, layer.filters // groups))
+    apart = tf.reshape(gradient, (-1, count, groups, layer.filters // groups))
+    seen = tf.reshape(tf.einsum("npgo,igo->npgi", apart, matrix), (-1, count, groups, size, matrix.shape[0] // size))
+    parts = tf.reshape(tf.transpose(seen, (0, 1, 2, 4, 3)), (-1, *places, *one, given.shape[-1], size))
+    kernel = _one_place_each((*layer.size, *one), (*layer.dilation, *one))
+    shape = (*given.shape[1:-1], *one, given.shape[-1])
+    return _like(given, _laid_down(shape, parts, kernel, (*layer.strides, *one)))
+
+
 def _largest(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     """Of equal values in a window the first has the gradient, as in TensorFlow's and PyTorch's own."""
-    parts, free = [], 1.0
-    for part in _places_of_windows(layer, given, found):
-        hit = tf.cast(part >= found, tf.float32) * free
-        free = free - hit
-        parts.append(gradient * hit)
-    kernel = np.eye(len(parts), dtype=np.float32)
-    return _laid_down(layer, given, tf.stack(parts, axis=-1), kernel)
-
-
-def _mean_of_windows(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    size = math.prod(layer.pool_size)
-    return _laid_down(layer, given, gradient[..., None], np.full((size, 1), 1.0 / size, np.float32))
-
-
-def _places_of_windows(layer: Any, given: tf.Tensor, found: tf.Tensor) -> list[tf.Tensor]:
-    """Give the first value of every window, the second, and so on, row by row."""
     (rows, columns), (down, right) = found.shape[1:3], layer.strides
-    return [
+    places = [
         given[:, top : top + (rows - 1) * down + 1 : down, left : left + (columns - 1) * right + 1 : right]
         for top, left in itertools.product(*map(range, layer.pool_size))
     ]
+    first = tf.argmax(tf.stack(places, axis=-1), axis=-1, output_type=tf.int32)
+    parts = tf.one_hot(first, len(places)) * gradient[..., None]
+    return _laid_down(given.shape[1:], parts, _one_place_each(layer.pool_size), layer.strides)
 
 
-def _laid_down(layer: Any, given: tf.Tensor, parts: tf.Tensor, kernel: np.ndarray[Any, Any]) -> tf.Tensor:
+def _mean_of_windows(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    kernel = np.full((*layer.pool_size, 1, 1), 1 / math.prod(layer.pool_size), np.float32)
+    return _laid_down(given.shape[1:], gradient[..., None], kernel, layer.strides)
+
+
+def _one_place_each(size: Sequence[int], dilation: Sequence[int] = (1, 1)) -> npt.NDArray[np.float32]:
+    """Kernel that lays the first part at the first value of a window, the second at the second, row by row."""
+    extent = [(count - 1) * step + 1 for count, step in zip(size, dilation, strict=True)]
+    kernel = np.zeros((*extent, 1, math.prod(size)), np.float32)
+    for part, (row, column) in enumerate(itertools.product(*map(range, size))):
+        kernel[row * dilation[0], column * dilation[1], 0, part] = 1
+    return kernel
+
+
+def _laid_down(
+    shape: Sequence[int], parts: tf.Tensor, kernel: npt.NDArray[np.float32], strides: Sequence[int]
+) -> tf.Tensor:
     """Add up what windows give to the values that they saw, each channel by itself.
 
     Parameters
     ----------
-    layer : tf.keras.layers.Layer
-        Which pools.
-    given : tf.Tensor of shape (n, rows, columns, channels)
+    shape : (int, int, int)
+        Rows, columns and channels of the values.
     parts : tf.Tensor of shape (n, windows, windows, channels, parts)
-    kernel : array of shape (values of a window, parts)
-        What each part gives to each.
+    kernel : array of shape (rows, columns, 1, parts)
+        What each part gives to each value of its window.
+    strides : (int, int)
     """
-    rows, columns, channels = given.shape[1:]
+    rows, columns, channels = shape
     apart = tf.transpose(parts, (0, 3, 1, 2, 4))
     images = tf.reshape(apart, (-1, *apart.shape[2:]))
-    laid = tf.nn.conv2d_transpose(
-        images,
-        tf.constant(kernel.reshape(*layer.pool_size, 1, -1)),
-        (tf.shape(images)[0], rows, columns, 1),
-        layer.strides,
-        padding="VALID",
-    )
+    goal = (tf.shape(images)[0], rows, columns, 1)
+    laid = tf.nn.conv2d_transpose(images, tf.constant(kernel), goal, strides, padding="VALID")
     return tf.transpose(tf.reshape(laid, (-1, channels, rows, columns)), (0, 2, 3, 1))
+
+
+def _largest_of_all(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    places = math.prod(given.shape[1:-1])
+    first = tf.argmax(tf.reshape(given, (-1, places, given.shape[-1])), axis=1, output_type=tf.int32)
+    return _like(given, tf.one_hot(first, places, axis=1) * gradient[:, None])
 
 
 def _global_mean(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -204,6 +232,14 @@ def _swish(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) 
     return gradient * (gate + found * (1.0 - gate))
 
 
+def _gelu(layer: Any, given: tf.Tensor, found: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """By the normal distribution below each value, which is what came out over what went in, but near 0."""
+    density = tf.exp(-0.5 * tf.square(given)) / math.sqrt(2 * math.pi)
+    near = tf.abs(given) < 1e-4
+    below = tf.where(near, 0.5 + given / math.sqrt(2 * math.pi), found / tf.where(near, 1.0, given))
+    return gradient * (below + given * density)
+
+
 def _positive(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(values > 0, tf.float32)
 
@@ -214,6 +250,7 @@ _OF_ACTIVATION: dict[str, Rule] = {
     "softplus": lambda layer, given, found, gradient: gradient * tf.sigmoid(given),
     "sigmoid": _sigmoid,
     "swish": _swish,
+    "gelu": _gelu,
 }
 _RULES: dict[type[tf.keras.layers.Layer], Rule] = {
     tf.keras.layers.Dense: _dense,
@@ -234,8 +271,11 @@ _RULES: dict[type[tf.keras.layers.Layer], Rule] = {
         gradient, (0, *(1 + np.argsort(layer.dims)))
     ),
     tf.keras.layers.Dropout: lambda layer, given, found, gradient: gradient,
+    tf.keras.layers.ZeroPadding1D: _steps_of_padding,
     Pad: _padding,
+    WindowConvolution: _windows,
     GlobalMean: _global_mean,
+    GlobalMax: _largest_of_all,
     AdaptiveMean: _adaptive_mean,
     Scaled: lambda layer, given, found, gradient: gradient * layer.value,
     TransposedConvolution: _transposed_convolution,
