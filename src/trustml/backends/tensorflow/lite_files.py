@@ -97,13 +97,14 @@ def _take_numbers(model: Any, graph: Any, buffers: list[Any]) -> None:
 
     before = []
     for number, tensor in enumerate(graph.tensors[:]):
+        tensor.name = None  # those that a converter gives can be longer than all else
         content = _bytes(buffers[tensor.buffer])
         kernel, axes = transposes.get((_shape(tensor), content), (None, ()))
         if kernel is None or content in places:
             tensor.buffer = place_of(content) if content else 0  # the first one is empty, by the format
             continue
         order = schema.TensorT()
-        order.name, order.type, order.shape = "axes", schema.TensorType.INT32, [len(axes)]
+        order.type, order.shape = schema.TensorType.INT32, [len(axes)]
         order.buffer = place_of(np.array(axes, np.int32).tobytes())
         before.append(_transpose(model, [len(graph.tensors), len(graph.tensors) + 1], number))
         graph.tensors += [copy.copy(kernel), order]
