@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import trustml
 from tests.conftest import measured_copy
@@ -17,6 +18,8 @@ from tests.deployment.exported_cases import FAULTS, planted
 from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
+from trustml.cli.export import command
+from trustml.cli.main import OK
 from trustml.compare.table import recorded_measures, rows_of, table_of
 from trustml.deployment import against, export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
@@ -292,6 +295,18 @@ def test_the_record_names_the_layers_without_which_a_file_has_no_gradient(tmp_pa
         record = export.record_of(wanted, tmp_path, model, said)
         assert (record.without_gradient, record.versions) == (layers, written.versions)
         assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
+
+
+@pytest.mark.torch
+def test_the_command_names_the_layers_without_which_a_file_has_no_gradient(exported, monkeypatch):
+    (record,) = read_exports(exported.directory)
+    for layers in ({}, {"3": "GRU", "head": "Attention"}):
+        told = msgspec.structs.replace(record, without_gradient=layers)
+        monkeypatch.setattr(export, "export_model", lambda *arguments, told=told, **settings: told)
+        found = CliRunner().invoke(command, [str(exported.path), MODEL, "--to", "pt2"], standalone_mode=False)
+        assert found.exception is None and found.return_value == OK, found.output
+        assert ("have no rule here: 3 (GRU), head (Attention)\n" in found.output) == bool(layers)
+        assert ("without its input gradient" in found.output) == bool(layers)
 
 
 @pytest.mark.parametrize(
