@@ -132,7 +132,8 @@ def _explanations(held: HeldAgainst, rows: list[Row]) -> Finding:
 def _alike(row: Row, *, rounded: bool) -> bool:
     """Whether explanations differ by no more than rounding makes, or than the model's own do where rounding decides."""
     own = float(row.facts.get("own_agreement", 1.0)), float(row.facts.get("own_difference", 0.0))
-    least, most = min(1 - MOST_APART, 1 - JUMPS * (1 - own[0])), max(MOST_MOVED, JUMPS * own[1])
+    # A rank correlation falls with the square of what is added.
+    least, most = min(1 - MOST_APART, 1 - JUMPS**2 * (1 - own[0])), max(MOST_MOVED, JUMPS * own[1])
     return float(row.facts["least_agreement"]) > least and (rounded or _moved(row) <= most)
 
 
