@@ -1,8 +1,8 @@
 """Networks exported and asked again, in a backend's environment: ``exported_cases.py BACKEND OUTPUT WHAT NAME...``.
 
 For each network and target the largest difference of logits over the largest logit (at least 1), that of gradients
-over the largest gradient, how many predictions differ, and whether the statement came back; or why there is no such
-file.
+over the largest gradient, how many predictions differ, of which layers a file has no gradient, and whether the
+statement came back; or why there is no such file.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
     inputs = make_inputs(np.random.default_rng(3).uniform(size=(20, 8, 8, 1)).astype(np.float32), name)
     network = load_backend(backend).network(model)
     try:
-        exporting.EXPORTERS[target](
+        without = exporting.EXPORTERS[target](
             FileRequest(model=wrong, path=path, statement=statement, quantised=quantised, calibration=calibration)
         )
         opened = exporting.OPENERS[target](path)
@@ -116,6 +116,7 @@ def _tried(backend, exporting, name, target, folder, *, fault="", quantised=""):
         return {"failed": f"{type(error).__name__}: {str(error)[:400]}"}
     columns = own.argmax(axis=1).astype(np.int64)
     result = {"statement": opened.statement == STATEMENT, "logits": _apart(logits, own, least=1.0)}
+    result["without_gradient"] = without or {}
     result["rounded"], result["differ"] = bool(opened.rounded), int((logits.argmax(axis=1) != columns).sum())
     try:
         result["gradients"] = _apart(opened.input_gradients(inputs, columns), network.input_gradients(inputs, columns))

@@ -1,4 +1,7 @@
-"""Calls of docs/how_to/deploy.md, made of files of one backend: ``how_to_cases.py BACKEND OUTPUT.json``."""
+"""Calls of docs/how_to/deploy.md, made of files of one backend: ``how_to_cases.py BACKEND OUTPUT.json``.
+
+For each call how far its logits, and its gradients where it has some, are from the network's.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def main(backend: str, output: str) -> None:
     exporting = importlib.import_module(f"trustml.backends.{backend}.exporting")
     model = make_model("small_cnn")
     images = np.random.default_rng(3).uniform(size=(5, 8, 8, 1)).astype(np.float32)
-    own = load_backend(backend).network(model).logits(images)
+    network = load_backend(backend).network(model)
+    own = network.logits(images)
+    own_gradients = network.input_gradients(images, own.argmax(axis=1).astype(np.int64))
     calls, found = dict(CODE.findall(PAGE.read_text())), {}
     for target in exporting.EXPORTERS:
         if target not in calls or not added(target):
@@ -41,6 +46,9 @@ def main(backend: str, output: str) -> None:
             names = {"images": given}
             exec(calls[target], names)
             found[target] = float(np.abs(np.asarray(names["logits"]) - own).max() / max(1.0, np.abs(own).max()))
+            if "gradients" in names:
+                apart = np.abs(names["gradients"] - own_gradients).max() / np.abs(own_gradients).max()
+                found[f"{target} gradients"] = float(apart)
     Path(output).write_text(json.dumps(found))
 
 

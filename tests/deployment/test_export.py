@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import trustml
 from tests.conftest import measured_copy
@@ -17,6 +18,8 @@ from tests.deployment.exported_cases import FAULTS, planted
 from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
+from trustml.cli.export import command
+from trustml.cli.main import OK
 from trustml.compare.table import recorded_measures, rows_of, table_of
 from trustml.deployment import against, export
 from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
@@ -31,7 +34,7 @@ from trustml.measures.evidence import Evidence
 from trustml.models.layers import Architecture, Dense
 from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
-from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
+from trustml.record.exports import EXPORTS, WRITTEN, ExportedStatement, ExportRequest, Written, read_exports
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import FORMAT, OLDEST_FORMAT
 from trustml.record.store import AUDIT, AUDIT_REPORT, MODEL_CARD
@@ -272,6 +275,38 @@ def test_a_file_that_nothing_was_rounded_of_is_not_called_rounded(tmp_path, quan
     refused = pytest.raises(UsageError, match=f"tflite: its exporter rounded nothing of this network as {quantised}")
     with refused if quantised and not rounded else contextlib.nullcontext():
         export._refuse_unrounded(tmp_path, wanted)
+
+
+def test_the_record_names_the_layers_without_which_a_file_has_no_gradient(tmp_path):
+    """As the process that wrote the file tells them; of a file that somebody has nobody told."""
+    answers = {"statement": np.frombuffer(b"", np.uint8), "first_call": np.array(0.1)}
+    (tmp_path / "answers.npz").write_bytes(encode_arrays(answers))
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    wanted = ExportRequest(
+        backend="tensorflow", target="tflite", file="model.tflite", architecture=Architecture(layers=(Dense(units=2),)),
+        input_shape=(4,), task=DEFAULT_TASK, statement="",
+    )  # fmt: skip
+    model, said = SimpleNamespace(id=MODEL), SimpleNamespace(quantised="", calibration="")
+    for written, layers in [
+        (Written(versions={"tensorflow": "2.14.1"}, without_gradient={"3": "GRU"}), {"3": "GRU"}),
+        (Written(), {}),
+    ]:
+        (tmp_path / WRITTEN).write_bytes(msgspec.json.encode(written))
+        record = export.record_of(wanted, tmp_path, model, said)
+        assert (record.without_gradient, record.versions) == (layers, written.versions)
+        assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
+
+
+@pytest.mark.torch
+def test_the_command_names_the_layers_without_which_a_file_has_no_gradient(exported, monkeypatch):
+    (record,) = read_exports(exported.directory)
+    for layers in ({}, {"3": "GRU", "head": "Attention"}):
+        told = msgspec.structs.replace(record, without_gradient=layers)
+        monkeypatch.setattr(export, "export_model", lambda *arguments, told=told, **settings: told)
+        found = CliRunner().invoke(command, [str(exported.path), MODEL, "--to", "pt2"], standalone_mode=False)
+        assert found.exception is None and found.return_value == OK, found.output
+        assert ("have no rule here: 3 (GRU), head (Attention)\n" in found.output) == bool(layers)
+        assert ("without its input gradient" in found.output) == bool(layers)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ KNOWN = {
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
 }
 ATTENTION = tuple(f"{name}.executorch" for name in ("tokens", "encoder", "decoder", "vision", "ft_transformer"))
+WITHOUT_RULE = {"sequences", "recurrent", "tokens", "encoder", "decoder", "vision", "ft_transformer"}
+"""Networks with a layer of whose gradient there is no rule for TensorFlow Lite."""
 LOST = {"rounded: int8.residual.tflite"}  # TensorFlow Lite's int8 of group norms, as docs/deployment.md says
 
 
@@ -79,6 +81,9 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
         assert result["logits"] <= LOGITS and result["differ"] == 0, (case, result)
         assert result.get("gradients", 0.0) <= GRADIENTS, (case, result)
         assert "gradient_failed" not in result, (case, result)
+        if case.endswith(".tflite"):  # by rules of trustml's own, of each layer
+            assert ("gradients" in result) == (not result["without_gradient"]), (case, result)
+            assert bool(result["without_gradient"]) == (case.partition(".")[0] in WITHOUT_RULE), (case, result)
     assert exported >= len(found) * 0.6
 
 
@@ -96,6 +101,8 @@ def test_a_planted_fault_is_told_in_every_target_and_rounding_is_no_more_than_th
             stale = STALE in case
             assert result["logits"] <= LOGITS if stale else result["logits"] > MOST_APART, (case, result)
             assert result["statement"] != stale, (case, result)
+            if case.endswith(".tflite"):
+                assert (result["gradients"] > MOST_APART) != stale, (case, result)
         elif "failed" in result:  # the runtime's own failure, by which `export` keeps no file
             assert case.startswith("rounded: dynamic.") and case.endswith(".executorch"), (case, result)
         elif result["rounded"]:
@@ -111,8 +118,22 @@ def test_the_calls_of_the_how_to_give_what_the_model_says(backend, tmp_path):
     output = tmp_path / "found.json"
     in_environment(backend, "how_to_cases", output)
     found = json.loads(output.read_text())
-    assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite"}[backend] in found
+    assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite gradients"}[backend] in found
     assert max(found.values()) <= LOGITS, found
+
+
+@pytest.mark.long
+@pytest.mark.tensorflow
+def test_the_gradient_in_a_file_is_held_against_the_model(tmp_path):
+    """Also where its answers are right, and where windows hold equal values; kernels are in the file once."""
+    output = tmp_path / "found.json"
+    in_environment("tensorflow", "lite_cases", output)
+    found = json.loads(output.read_text())
+    assert set(found) == {"mlp", "small_cnn", "residual"}
+    for name, result in found.items():
+        assert result["gradients_of_equal_values"] <= GRADIENTS, (name, result)
+        assert result["logits_of_swapped"] <= LOGITS and result["gradients_of_swapped"] > MOST_APART, (name, result)
+        assert result["numbers"] < result["weights"] + 2048, (name, result)
 
 
 @pytest.mark.long

@@ -78,6 +78,23 @@ def test_explanations_by_forward_passes_have_a_row_each_and_stand_side_by_side(r
     assert line["attributions"] == "1.000, -1.000" and line["attributions by"] == "occlusion, KernelSHAP"
 
 
+def test_gradients_stand_beside_the_models_own_where_rounding_moves_them(run):
+    logits, _ = own_answers(run)
+    gradients = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    moved = gradients.copy()
+    moved[1] = np.roll(gradients[1], 1)  # one example is at a kink
+    given = {"file.held_out_logits": logits, "file.input_gradients": gradients, "model.input_gradients": gradients}
+    record = msgspec.structs.replace(RECORD, explained=3, attributions="input gradients")
+    for arrays in (given, given | {"model.moved_gradients": moved}):
+        (row,) = [row for row in rows_of(run, record=record, **arrays) if row.method == "input gradients"]
+        assert row.value == pytest.approx(1) and row.facts["largest_difference"] == 0
+        assert ("own_difference" in row.facts) == (len(arrays) > len(given))
+    assert row.facts["own_agreement"] < 0.9
+    largest = np.abs(moved - gradients).max() / np.abs(gradients).max()
+    assert row.facts["own_difference"] == pytest.approx(float(largest))
+    assert "the model's own agree at" in row.note
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [

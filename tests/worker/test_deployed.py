@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trustml.worker.deployed import _by_forward_passes
+from trustml.worker.deployed import MOVED, _by_forward_passes, _moved_gradients
 
 
 def test_of_a_linear_model_both_ways_give_what_each_group_adds():
@@ -37,3 +37,23 @@ def test_answers_that_are_no_numbers_are_kept_as_such():
         lambda rows: np.full((len(rows), 2), np.nan, np.float32), "file", inputs, np.zeros(2, int)
     )
     assert all(np.isnan(values).all() for values in found.values())
+
+
+def test_the_models_own_gradients_are_asked_where_rounding_would_move_its_inputs():
+    """Of two examples one lies at the kink of a rectifier, and its gradient is sometimes that of the other side."""
+    asked = []
+
+    class Rectified:
+        def input_gradients(self, inputs, targets):
+            asked.append(inputs)
+            return (inputs > 1).astype(np.float32)
+
+    inputs = np.array([[1.0, 2.0, 2.0], [-1.0, 2.0, 0.0]], np.float32)
+    targets = np.zeros(2, np.int64)
+    own = Rectified().input_gradients(inputs, targets)
+    moved = _moved_gradients(Rectified(), inputs, targets, own)
+    np.testing.assert_array_equal(moved, [[1, 1, 1], [0, 1, 0]])
+    assert own[0, 0] == 0 and moved.dtype == np.float32
+    for one in asked[1:]:
+        assert 0 < np.abs(one - inputs).max() <= 2 * MOVED + 2e-7  # and a rounding
+        assert one[0, 1] == one[0, 2] == one[1, 1] and one[1, 2] == 0  # so windows that are equal remain so

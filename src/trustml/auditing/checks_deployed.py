@@ -18,6 +18,9 @@ MOST_DIFFER = 0.1
 """Share of predictions that rounding to 8 bits is taken to change at the most."""
 MOST_MOVED = 1e-3
 """Of an attribution of an unrounded file, over the largest; of its logits on inputs that no data have."""
+JUMPS = 3.0
+"""Times the largest change of the model's own gradients, where inputs are moved as little as rounding does: another
+example may be at another kink."""
 _AGAIN = "a file exported again, by `trustml export`"
 
 
@@ -101,7 +104,7 @@ def _explanations(held: HeldAgainst, rows: list[Row]) -> Finding:
     least, moved = float(row.facts["least_agreement"]), _moved(row)
     other = max(ranked, key=_moved)
     largest = _moved(other)
-    alike = least > 1 - MOST_APART and (held.rounded or largest <= MOST_MOVED)
+    alike = all(_alike(one, rounded=held.rounded) for one in ranked)
     severity: Severity = "pass" if alike else "note" if held.exported.quantised else "risk"
     words = "agree with those of the model" if alike else "are not those of the model"
     title = (
@@ -124,6 +127,14 @@ def _explanations(held: HeldAgainst, rows: list[Row]) -> Finding:
         how=" ".join([how, *(f"Nothing could be ranked by {reason}." for reason in reasons)]),
         would_change=_AGAIN,
     )
+
+
+def _alike(row: Row, *, rounded: bool) -> bool:
+    """Whether explanations differ by no more than rounding makes, or than the model's own do where rounding decides."""
+    own = float(row.facts.get("own_agreement", 1.0)), float(row.facts.get("own_difference", 0.0))
+    # A rank correlation falls with the square of what is added.
+    least, most = min(1 - MOST_APART, 1 - JUMPS**2 * (1 - own[0])), max(MOST_MOVED, JUMPS * own[1])
+    return float(row.facts["least_agreement"]) > least and (rounded or _moved(row) <= most)
 
 
 def _moved(row: Row) -> float:

@@ -263,7 +263,7 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
             ask=model.outputs,
             live=model if model.gradients else None,
             shuffles=model if model.shuffles else None,
-            without_gradients="" if model.gradients else "the runtime of such a file computes no gradients",
+            without_gradients="" if model.gradients else "neither this file nor its runtime gives gradients of inputs",
             source=model.file,
             file_digest=model.file_digest,
         )

@@ -78,7 +78,7 @@ class Deployed(Protocol):
     statement: str
     """What travels inside (:mod:`trustml.models.exported`); empty where nothing does."""
     gradients: bool
-    """Whether the runtime computes any."""
+    """Whether the runtime computes any, or the file itself does."""
     rounded: bool
     """Whether weights are kept in 8 bits: read off the file's own numbers, whatever it says of itself."""
 

@@ -74,6 +74,9 @@ def command(
     print_deployed(console(sys.stdout), [("", rows)])
     click.echo(f"{path}")
     click.echo(f"privacy statement inside: {TARGETS[target].statement}, SHA-256 {made.statement[:16]}")
+    if made.without_gradient:
+        layers = ", ".join(f"{name} ({kind})" for name, kind in made.without_gradient.items())
+        click.echo(f"without its input gradient, of which these layers have no rule here: {layers}")
     problem = failure_of(made, rows)
     if problem:
         click.echo(f"Error: {problem}", err=True)

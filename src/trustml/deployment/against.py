@@ -24,7 +24,15 @@ from trustml.models.deployed_files import ENDINGS, refuse_deployed_file, target_
 from trustml.models.layers import Architecture
 from trustml.models.token_layers import Embedding
 from trustml.models.token_space import table_of_tokens
-from trustml.record.exports import ExportedStatement, ExportRequest, Layout, content_of, statement_text
+from trustml.record.exports import (
+    WRITTEN,
+    ExportedStatement,
+    ExportRequest,
+    Layout,
+    Written,
+    content_of,
+    statement_text,
+)
 from trustml.record.files import UNREADABLE, encode_arrays, read_arrays, write_atomic
 from trustml.record.schema import task_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
@@ -84,7 +92,7 @@ def hold_against(
         asked = questions_of(run)
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
-        write_atomic(folder / "versions.json", b"{}")
+        write_atomic(folder / WRITTEN, msgspec.json.encode(Written()))
         tell(f"asking {path.resolve().name} in {wanted.runtime}, beside {model}")
         _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")

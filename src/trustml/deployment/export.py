@@ -31,10 +31,12 @@ from trustml.plan.job import TrainJob
 from trustml.record.exports import (
     EXPORTS,
     MEMBERS,
+    WRITTEN,
     Calibration,
     ExportedStatement,
     ExportRecord,
     ExportRequest,
+    Written,
     content_of,
     digest_of,
     members_answers,
@@ -315,6 +317,7 @@ def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement
     answers = read_arrays(folder / "answers.npz")
     text = answers["statement"].tobytes().decode(errors="replace")
     files = content_of(folder / request.file)
+    written = msgspec.json.decode((folder / WRITTEN).read_bytes(), type=Written)
     how: dict[str, Literal["input gradients", "occlusion"]] = {
         "file.input_gradients": "input gradients",
         "file.occlusion": "occlusion",
@@ -330,10 +333,11 @@ def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement
         size=sum(path.stat().st_size for path in files),
         statement=statement_digest(text),
         statement_kept=text == request.statement,
-        versions=msgspec.json.decode((folder / "versions.json").read_bytes(), type=dict[str, str]),
+        versions=written.versions,
         explained=len(answers.get("file.explained_logits", ())),
         held_out=len(answers.get("file.held_out_logits", ())),
         attributions=next((word for name, word in how.items() if name in answers), ""),
+        without_gradient=written.without_gradient,
         first_call=float(answers["first_call"]),
         attacked=f"file.{MEMBERS}_logits" in answers,
     )

@@ -37,7 +37,7 @@ class Target:
     quantised : tuple of {"dynamic", "int8"}
         How it can be rounded.
     gradients : bool
-        Whether the runtime computes gradients of inputs.
+        Whether the runtime computes gradients of inputs, or the file does where it is not rounded.
     packages : tuple of str
         What must be importable beside the framework.
     extra : str
@@ -134,7 +134,6 @@ TARGETS: dict[str, Target] = {
         runtime="TensorFlow Lite",
         statement="buffer of metadata",
         quantised=("dynamic", "int8"),
-        gradients=False,
     ),
     "tfjs": Target(
         title="TensorFlow.js graph model",

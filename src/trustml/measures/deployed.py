@@ -188,8 +188,16 @@ def _explanation_rows(
         about = absent("no example is explained, or inputs are token ids, between which there is nothing to change")
         return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
     ways = [(exported.attributions, exported.attributions.replace(" ", "_")), ("KernelSHAP", "kernel_shap")]
+    moved = arrays.get("model.moved_gradients")
     return [
-        _explanation_row(evidence, exported, record, method, (arrays[f"file.{name}"], arrays[f"model.{name}"]))
+        _explanation_row(
+            evidence,
+            exported,
+            record,
+            method,
+            (arrays[f"file.{name}"], arrays[f"model.{name}"]),
+            moved=moved if name == "input_gradients" else None,
+        )
         for method, name in ways
         if f"file.{name}" in arrays
     ]
@@ -201,8 +209,10 @@ def _explanation_row(
     record: JobRecord,
     method: str,
     found: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    *,
+    moved: npt.NDArray[np.float32] | None = None,
 ) -> Row:
-    """Rank agreement of explanations by one method, of file and model."""
+    """Rank agreement of explanations by one method, of file and model; beside that of the model with itself, moved."""
     measure = "deployed_attribution_agreement"
     file, model = (one.reshape(exported.explained, -1) for one in found)
     ranks = _ranks(file, model)
@@ -213,6 +223,10 @@ def _explanation_row(
         about = absent(f"the model's attributions of every explained example are {what}, and rank nothing")
         return evidence.row(measure, None, record=record, subject=exported.title, method=method, n=0, about=about)
     facts: Facts = {"least_agreement": float(defined.min()), "largest_difference": _largest(file, model)}
+    if moved is not None:
+        moved = moved.reshape(model.shape)
+        facts["own_agreement"] = float(np.nanmin(_ranks(moved, model)))
+        facts["own_difference"] = _largest(moved, model)
     return evidence.row(
         measure,
         float(defined.mean()),

@@ -170,6 +170,8 @@ REST: dict[str, _Words] = {
     ),
     "least_agreement": "{least_agreement:.3g} on the example that agrees least",
     "largest_difference": "values differ by {largest_difference:.1e} of the largest at the most",
+    "own_agreement": "the model's own agree at {own_agreement:.3g} where inputs move as little as rounding moves them",
+    "own_difference": "and differ by {own_difference:.1e} of the largest there",
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",

@@ -28,6 +28,7 @@ from trustml.record.store import RunDirectory
 from trustml.scenario.spec import BackendName
 
 EXPORTS = "exports"
+WRITTEN = "written.json"
 MEMBERS = "train"
 """Name of the question about training examples, which the file alone is asked."""
 Layout: TypeAlias = Literal["channels last", "channels first"]
@@ -99,6 +100,21 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
     statement: str
 
 
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process that writes a file tells of it; ``written.json`` beside it.
+
+    Parameters
+    ----------
+    versions : dict
+        Packages in its environment.
+    without_gradient : dict
+        As in :class:`ExportRecord`.
+    """
+
+    versions: dict[str, str] = {}
+    without_gradient: dict[str, str] = {}
+
+
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How a model was exported.
 
@@ -125,6 +141,8 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
         Examples it was asked; no held-out ones beyond the explained where ``private/`` was not at hand.
     attributions : {"input gradients", "occlusion", ""}
         How it was explained beside the model; empty where inputs are token ids.
+    without_gradient : dict
+        Layers, name to kind, for which its exporter had no rule, where the file would carry its own gradient.
     first_call : float
         Seconds from opening the file to the first answer.
     attacked : bool
@@ -146,6 +164,7 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     explained: int
     held_out: int
     attributions: Literal["input gradients", "occlusion", ""]
+    without_gradient: dict[str, str] = {}
     first_call: float
     attacked: bool = False
 

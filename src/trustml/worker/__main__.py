@@ -60,11 +60,15 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
 
 
+def said_of(error: BaseException) -> str:
+    """Our own words as they are; of another error its name, too."""
+    return str(error) if isinstance(error, TrustmlError) else one_line(error)
+
+
 def write_problem(folder: Path, error: Exception) -> None:
     """Leave one line on why a worker that is asked through a folder could not do it, and the traceback on stderr."""
     traceback.print_exception(error)
-    said = str(error) if isinstance(error, TrustmlError) else one_line(error)
-    write_atomic(folder / "problem.txt", said.encode())
+    write_atomic(folder / "problem.txt", said_of(error).encode())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ from trustml.worker.exporting import model_of, open_file
 _ROWS = 256
 _REPEATS = 30
 _BATCHES = (1, 64)
+MOVED = 1e-6
+"""Of each value of an input, by which it is moved as rounding would."""
+_DRAWS = 8
 QUESTIONS = ("explained", "held_out", "drawn")
 """Inputs that file and model are asked: explained examples, held-out ones, and such as no data have. The file alone
 is asked about training examples, where it is attacked: what the model answers there is known."""
@@ -93,7 +96,30 @@ def _explanations(opened: Deployed, network: Network, inputs: Floats, targets: I
         return _by_forward_passes(opened.logits, "file", inputs, targets) | _by_forward_passes(
             network.logits, "model", inputs, targets
         )
-    return {"file.input_gradients": gradients, "model.input_gradients": network.input_gradients(inputs, targets)}
+    own = network.input_gradients(inputs, targets)
+    return {
+        "file.input_gradients": gradients,
+        "model.input_gradients": own,
+        "model.moved_gradients": _moved_gradients(network, inputs, targets, own),
+    }
+
+
+def _moved_gradients(network: Network, inputs: Floats, targets: Ints, gradients: Floats) -> Floats:
+    """Gradients of the model at inputs that are moved as little as rounding does, of some draws those furthest off.
+
+    A gradient jumps at the kinks of rectifiers, and in a network of many of them rounding decides on which side some
+    examples are. Equal values move alike and zeros stay: what is the same in two windows is so for file and model.
+    """
+    drawn = np.random.default_rng(0)
+    values, places = np.unique(inputs, return_inverse=True)
+    found = np.stack(
+        [
+            network.input_gradients(moved[places].reshape(inputs.shape).astype(np.float32), targets)
+            for moved in values * (1 + drawn.uniform(-MOVED, MOVED, size=(_DRAWS, len(values))))
+        ]
+    )
+    furthest = np.abs(found - gradients).reshape(_DRAWS, len(inputs), -1).max(axis=2).argmax(axis=0)
+    return found[furthest, np.arange(len(inputs))]
 
 
 def _by_forward_passes(ask: Callable[[Floats], Floats], who: str, inputs: Floats, targets: Ints) -> dict[str, Floats]:

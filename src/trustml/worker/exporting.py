@@ -1,7 +1,7 @@
 """``python -m trustml.worker.exporting FOLDER``: write a model as a file for deployment, in its exporter's environment.
 
-FOLDER holds ``request.json``, ``weights.safetensors`` and, where values are to be rounded, ``calibration.npz``. Where
-it cannot be written the reason is in ``problem.txt``, in one line.
+FOLDER holds ``request.json``, ``weights.safetensors`` and, where values are to be rounded, ``calibration.npz``. It gets
+the file and ``written.json``; where that cannot be written the reason is in ``problem.txt``, in one line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trustml.errors import TrustmlError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.models.node_runtime import node_versions
 from trustml.models.weights import read_weights
-from trustml.record.exports import ExportRequest
+from trustml.record.exports import WRITTEN, ExportRequest, Written
 from trustml.record.files import read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.worker.__main__ import one_line, write_problem
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     try:
         wanted = msgspec.json.decode((folder / "request.json").read_bytes(), type=ExportRequest)
         calibration = folder / "calibration.npz"
-        exporter_of(wanted.backend).EXPORTERS[wanted.target](
+        without = exporter_of(wanted.backend).EXPORTERS[wanted.target](
             FileRequest(
                 model=model_of(wanted, folder),
                 path=folder / wanted.file,
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
         )
         entry = entry_of(wanted.backend)
         versions = package_versions((*entry.packages, *entry.live_packages, *_BESIDE)) | node_versions()
-        write_atomic(folder / "versions.json", msgspec.json.encode(versions))
+        written = Written(versions=versions, without_gradient=without or {})
+        write_atomic(folder / WRITTEN, msgspec.json.encode(written))
     except Exception as error:
         write_problem(folder, error)
         return 1

@@ -24,11 +24,12 @@ import numpy.typing as npt
 
 from trustml.backends.contract import Deployed, LiveModel, Shuffled
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
 from trustml.frameworks.table import entry_of, names_module
 from trustml.models.deployed_files import target_of_file
 from trustml.processes import is_offline
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
-from trustml.worker.__main__ import one_line, write_problem
+from trustml.worker.__main__ import said_of, write_problem
 from trustml.worker.exporting import open_file
 
 _LOOK_SECONDS = 0.02
@@ -98,7 +99,7 @@ class _FileModel:
     def randomised(self, seed: int) -> Iterator[LiveModel]:
         """Give the file with shuffled weights, where its runtime lets them be reached."""
         if not isinstance(self._opened, Shuffled):
-            raise TypeError("the weights of such a file cannot be shuffled")
+            raise UsageError("the weights of such a file cannot be shuffled")
         with self._opened.randomised(seed) as other:
             yield _FileModel(other)
 
@@ -122,7 +123,7 @@ def _answered(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> dict[str
         return {"outputs": answer(live, request)}
     except Exception as error:
         traceback.print_exc()
-        return {"problem": np.array(one_line(error))}
+        return {"problem": np.array(said_of(error))}
 
 
 def answer(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from trustml.backends.contract import Deployed, FileRequest, Model
 from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
-from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
+from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata, with_signature
+from trustml.backends.tensorflow.lite_gradients import input_gradients, layers_without_rule
 from trustml.backends.tensorflow.model_adapter import load_keras, shuffled_in_place
 from trustml.backends.tensorflow.network import build_keras, target_gradients
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm
@@ -55,17 +56,34 @@ def export_savedmodel(wanted: FileRequest) -> None:
     kept.unlink()
 
 
-def export_tflite(wanted: FileRequest) -> None:
-    """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata."""
+def export_tflite(wanted: FileRequest) -> dict[str, str]:
+    """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata.
+
+    One that is not rounded has its gradient as a second signature, where there is a rule of every layer.
+
+    Returns
+    -------
+    dict of str to str
+        Layers without a rule.
+    """
     built = _for_graphs(wanted.model, _WITHOUT_MASKS | _WITHOUT_LOOPS)
-    concrete = _logits(wanted.model, built).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
+    converter = _lite_converter(_logits(wanted.model, built), built)
     if wanted.quantised:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if wanted.calibration is not None:
         rows = wanted.calibration
         converter.representative_dataset = lambda: ([row[None]] for row in rows)
-    wanted.path.write_bytes(with_metadata(converter.convert(), STATEMENT, wanted.statement))
+    content = converter.convert()
+    without = {} if wanted.quantised else layers_without_rule(wanted.model, built)
+    if not wanted.quantised and not without:
+        gradient = _lite_converter(_gradient(wanted.model, built), built).convert()
+        content = with_signature(content, gradient, GRADIENT)
+    wanted.path.write_bytes(with_metadata(content, STATEMENT, wanted.statement))
+    return without
+
+
+def _lite_converter(function: tf.types.experimental.GenericFunction, built: tf.keras.Model) -> tf.lite.TFLiteConverter:
+    return tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], built)
 
 
 def export_tfjs(wanted: FileRequest) -> None:
@@ -123,6 +141,23 @@ def _logits(model: Model, built: tf.keras.Model) -> tf.types.experimental.Generi
         return {"logits": built(inputs, training=False)}
 
     return tf.function(logits, input_signature=signature, autograph=False)
+
+
+def _gradient(model: Model, built: tf.keras.Model) -> tf.types.experimental.GenericFunction:
+    signature = [
+        tf.TensorSpec([None, *shape], tf.float32, name=name)
+        for name, shape in zip(_GIVEN, (model.input_shape, built.output_shape[1:]), strict=True)
+    ]
+
+    def gradient(inputs: tf.Tensor, directions: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {GRADIENT: input_gradients(model, built, inputs, directions)}
+
+    return tf.function(gradient, input_signature=signature, autograph=False)
+
+
+GRADIENT = "gradient"
+"""Signature, and its output: the gradient by the inputs of the sum of logits times directions, of their shape."""
+_GIVEN = ("inputs", "directions")
 
 
 class _KerasFile:
@@ -190,9 +225,7 @@ def _loaded(copied: Path, *, shown: Path) -> Any:
 
 
 class _LiteFile:
-    """See :class:`trustml.backends.contract.Deployed`: what TensorFlow Lite computes, without gradients."""
-
-    gradients = False
+    """See :class:`trustml.backends.contract.Deployed`: what TensorFlow Lite computes; gradients by the file's own."""
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         content = path.read_bytes()
@@ -202,6 +235,8 @@ class _LiteFile:
         self.rounded = any(one["dtype"] == np.int8 for one in self._interpreter.get_tensor_details())
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        signature = self._interpreter.get_signature_list().get(GRADIENT, {})
+        self.gradients = sorted(signature.get("inputs", ())) == sorted(_GIVEN) and signature["outputs"] == [GRADIENT]
         self._rows = -1
 
     def logits(self, inputs: Floats) -> Floats:
@@ -215,11 +250,15 @@ class _LiteFile:
         return np.array(self._interpreter.get_tensor(self._output["index"]), np.float32)
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
-        """Raise: built-in operators of TensorFlow Lite have no gradients."""
-        raise NotImplementedError("TensorFlow Lite has no gradients of its built-in operators")
+        """Gradient of the target logit, shape (n, *x), by the signature that the file has for it."""
+        if not self.gradients:
+            raise NotImplementedError("the file was written without its gradient, and TensorFlow Lite has none")
+        directions = np.eye(self._output["shape"][-1], dtype=np.float32)[targets]
+        given = {"inputs": np.ascontiguousarray(inputs, np.float32), "directions": directions}
+        return self._interpreter.get_signature_runner(GRADIENT)(**given)[GRADIENT]
 
 
-EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
+EXPORTERS: dict[str, Callable[[FileRequest], dict[str, str] | None]] = {
     "keras": export_keras,
     "savedmodel": export_savedmodel,
     "tflite": export_tflite,

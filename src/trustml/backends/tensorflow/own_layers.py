@@ -77,15 +77,19 @@ class PlainGroupNorm(AsWritten, tf.keras.layers.GroupNormalization):
 
     def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
         """Shape of the inputs."""
-        *places, channels = inputs.shape[1:]
-        split = [self.groups, channels // self.groups]
-        grouped = tf.reshape(inputs, [-1, *places, *split])
-        axes = [*range(1, len(places) + 1), len(places) + 2]
+        grouped, axes = self.grouped(inputs)
+        split = grouped.shape[-2:]
         centred = grouped - tf.reduce_mean(grouped, axes, keepdims=True)
         variance = tf.reduce_mean(tf.square(centred), axes, keepdims=True)
         normalised = centred * tf.math.rsqrt(variance + self.epsilon)
         scaled = normalised * tf.reshape(self.gamma, split) + tf.reshape(self.beta, split)
-        return tf.reshape(scaled, [-1, *places, channels])
+        return tf.reshape(scaled, [-1, *inputs.shape[1:]])
+
+    def grouped(self, values: tf.Tensor) -> tuple[tf.Tensor, list[int]]:
+        """Give values of shape (n, *places, groups, channels of each), and the axes over which they are normalised."""
+        *places, channels = values.shape[1:]
+        split = [self.groups, channels // self.groups]
+        return tf.reshape(values, [-1, *places, *split]), [*range(1, len(places) + 1), len(places) + 2]
 
 
 @tf.keras.utils.register_keras_serializable("trustml")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trustml.backends.tensorflow.own_layers import AsWritten
@@ -106,14 +108,22 @@ class AdaptiveMean(AsWritten):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, *size, c)."""
-        means = [adaptive_means(length, size) for length, size in zip(inputs.shape[1:], self.size, strict=False)]
-        if len(means) == 1:
-            return tf.einsum("nsc,ts->ntc", inputs, means[0])
-        return tf.einsum("nrkc,kq->nrqc", tf.einsum("nhkc,rh->nrkc", inputs, means[0]), means[1].T)
+        return weighted_means(inputs, self.means(inputs))
+
+    def means(self, inputs: tf.Tensor) -> list[npt.NDArray[np.float32]]:
+        """Weights of the values in each mean, shape (means, values), of each axis of places."""
+        return [adaptive_means(length, size) for length, size in zip(inputs.shape[1:], self.size, strict=False)]
 
     def get_config(self) -> dict[str, Any]:
         """Settings that rebuild the layer."""
         return {"size": self.size, "name": self.name}
+
+
+def weighted_means(values: tf.Tensor, means: list[npt.NDArray[np.float32]]) -> tf.Tensor:
+    """Multiply each axis of places by a matrix of weights, (means, values)."""
+    if len(means) == 1:
+        return tf.einsum("nsc,ts->ntc", values, means[0])
+    return tf.einsum("nrkc,kq->nrqc", tf.einsum("nhkc,rh->nrkc", values, means[0]), means[1].T)
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
