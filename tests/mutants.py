@@ -52,7 +52,7 @@ def _mutants(tests: str, *mistakes: tuple[str, str, str, str]) -> tuple[Mutant, 
 
 _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
 _CLIENTS = "worker/private_clients.py"
-_PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
+_PRIVATE, _ASSUMPTIONS, _STARTED = "worker/private.py", "measures/assumptions.py", "measures/started_assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
 _QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
@@ -527,6 +527,57 @@ MUTANTS = (
             "models/resizing.py",
             "-(-(window + 1) * length // size)",
             "(window + 1) * length // size",
+        ),
+    ),
+    *_mutants(
+        "launch/test_start_rests_on.py",
+        (
+            "what a start rests on is no matter",
+            _STARTED,
+            "return worse(ours if _is_worse(other, own) else own, theirs)",
+            "return own",
+        ),
+        (
+            "what an earlier record of a start does not tell is met",
+            _STARTED,
+            "theirs.get(name, None if training.assumptions else untold)",
+            "theirs.get(name)",
+        ),
+        (
+            "delta is held against the examples of the last training alone",
+            _ASSUMPTIONS,
+            "max(own, *(charge.examples for charge in before), 1)",
+            "own",
+        ),
+    ),
+    *_mutants(
+        "launch/test_start_saw_rows.py",
+        (
+            "a held-out row that the start was trained on is a non-member",
+            "measures/attacked_examples.py",
+            '~evidence.run.arrays(SEEN)["seen"]',
+            "True",
+        ),
+        (
+            "a choice by rows that are trained on is no matter",
+            _STARTED,
+            'start is None or start.scored in (None, "none")',
+            "True",
+        ),
+    ),
+    *_mutants(
+        "data/test_near_rows.py",
+        (
+            "rows that were rounded are other rows",
+            "data/near_rows.py",
+            "np.where(ours == theirs, ours / 2, np.maximum(ours, theirs) * (1 - 1e-4))",
+            "0 * ours",
+        ),
+        (
+            "whoever is near by chance is the same",
+            "data/near_rows.py",
+            "_SURELY * _by_chance(given[others], stored, apart)",
+            "0",
         ),
     ),
     *_mutants(

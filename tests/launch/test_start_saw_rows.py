@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
 
 from tests.launch.test_starting import (
+    MODEL,
     PRIVATE,
     _people,
     data,
@@ -22,15 +25,20 @@ from trustml.auditing.run_audit import _model
 from trustml.auditing.run_wording import accounting_finding
 from trustml.data.datasets import load_dataset
 from trustml.launch.forecast import forecast
+from trustml.launch.prepare import prepare_run
+from trustml.measures import reconstructed, remembered
 from trustml.measures.accuracy import accuracy_rows, performance_rows
 from trustml.measures.attacked_groups import attacked_group_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.membership import attacked_models, attacked_rows
 from trustml.measures.privacy import private_rows
+from trustml.measures.score_differences import difference_rows
+from trustml.measures.slices import slice_rows
 from trustml.measures.started_assumptions import OTHER_DATA
 from trustml.record.files import encode_arrays
+from trustml.record.starts import StartRecord
 from trustml.record.store import SEEN
-from trustml.scenario.attacks import Attacks, MembershipInference
+from trustml.scenario.attacks import Attacks, MembershipInference, ModelInversion
 from trustml.scenario.regimes import Plain
 from trustml.scenario.spec import Explanations, Scenario
 
@@ -93,7 +101,31 @@ def test_groups_are_attacked_by_the_same_examples(tmp_path):
     evidence = Evidence(run, second_opinion=False)
     (model,), found = attacked_models(evidence), attacked_group_rows(evidence)
     assert 0 < run.manifest().start.held_out_seen == 400 - len(model.members)
+    assert all("no test of what was learned" in one.note for one in slice_rows(evidence))
     assert len(found) == 2 and sum(one.n for one in found) == len(model.members)
+
+
+@pytest.mark.parametrize("split_seed", [0, 1])
+def test_a_model_from_the_seed_is_not_compared_with_one_that_knows_the_rows_unless_that_is_said(tmp_path, split_seed):
+    one = data(tmp_path, "first", seed=1)
+    start = trained(planned(tmp_path, one, Plain()))
+    scenario = Scenario(
+        name="two", data=msgspec.structs.replace(one, split_seed=split_seed), model=MODEL, start=start,
+        training=(Plain(from_seed=True, name="fresh"), Plain()), backends=("torch",),
+        explanations=Explanations(methods=(), examples=8),
+    )  # fmt: skip
+    run = prepare_run(scenario, root=tmp_path / "runs")
+    manifest = run.manifest()
+    run.write_manifest(
+        msgspec.structs.replace(
+            manifest, jobs=tuple(msgspec.structs.replace(one, status="ok", attempt=1) for one in manifest.jobs)
+        )
+    )
+    for number, record in enumerate(manifest.jobs):
+        logits = run.arrays("private/data.npz")["test_inputs"][:, number : number + 2]
+        (run.job_folder(record.id) / "predictions.npz").write_bytes(encode_arrays({"test_logits": logits}))
+    (row,) = difference_rows(Evidence(run, second_opinion=False))
+    assert ("no test of what was learned" in row.note) == (split_seed == 1)
 
 
 def test_without_the_places_of_those_rows_nothing_is_attacked(tmp_path):
@@ -180,3 +212,27 @@ def test_a_choice_by_rows_that_are_not_trained_on_now_is_none_of_these(tmp_path)
     run = planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start)
     trained(run)
     assert run.manifest().start.scored == "none" and stated(run)[2].status == "met"
+
+
+@pytest.mark.parametrize("regime", [Plain(), Plain(from_seed=True)])
+def test_what_is_held_against_held_out_rows_is_not_measured_where_the_start_knows_some(regime):
+    start = StartRecord(run="r", job="j", weights="", shared="none", held_out_seen=3)
+    run = SimpleNamespace(file=lambda _: SimpleNamespace(is_file=lambda: True))
+    evidence = SimpleNamespace(manifest=SimpleNamespace(start=start), run=run)
+    why = remembered._why_not_asked(
+        evidence, SimpleNamespace(status="ok"), SimpleNamespace(regime=regime), "private/any.npz"
+    )
+    assert (why is None) == regime.from_seed and (why is None or "3 of the held-out examples" in why.facts["reason"])
+
+
+def test_typical_inputs_are_not_held_against_rows_that_the_start_knows():
+    start = StartRecord(run="r", job="j", weights="", shared="none", held_out_seen=3)
+    evidence = SimpleNamespace(
+        manifest=SimpleNamespace(start=start),
+        run=SimpleNamespace(file=lambda _: SimpleNamespace(is_file=lambda: True), arrays=lambda _: {}),
+        row=lambda measure, value, *, about, **_: (measure, value, about.facts["reason"]),
+    )
+    job = SimpleNamespace(output="any", gradients=None, inversion=ModelInversion(), regime=Plain())
+    done = SimpleNamespace(status="ok")
+    ((measure, value, why),) = reconstructed._of_model(evidence, done, job, model=None)
+    assert measure == reconstructed.TYPICAL and value is None and "no baseline" in why

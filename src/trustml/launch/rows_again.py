@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trustml.data.dataset import Dataset, Floats
 from trustml.data.near_rows import found_again
 from trustml.errors import RecordError
-from trustml.record.schema import DataRecord, Manifest
+from trustml.record.schema import Manifest
 from trustml.record.starts import SharedRows
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.sources import DataSource
@@ -54,16 +54,15 @@ def shared_rows(
         Of this run.
     dataset : Dataset
     """
-    recorded = before.scenario.get("data")
     near = False
     if old is not None:
         same, close = found_again(new, old)
         if same.any():
             return "some"
         near = bool(close.any())
-    if old is not None and not near and same_preparation(recorded, source) and _row_by_row(before.data, dataset):
+    if old is not None and not near and _made_alike(before, source, dataset):
         return "none"
-    return "some" if _same_place(recorded, source) else "unknown"
+    return "some" if _same_place(before.scenario.get("data"), source) else "unknown"
 
 
 def rows_seen(
@@ -76,19 +75,20 @@ def rows_seen(
     if old is None:
         return None
     _, near = found_again(new, old)
-    comparable = same_preparation(before.scenario.get("data"), source) and _row_by_row(before.data, dataset)
-    return frozenset(map(int, np.flatnonzero(near))) if comparable or near.any() else None
+    told = near.any() or _made_alike(before, source, dataset)
+    return frozenset(map(int, np.flatnonzero(near))) if told else None
 
 
-def _row_by_row(before: DataRecord, dataset: Dataset) -> bool:
-    """Whether both prepared each row by itself, into the same columns."""
-    old, new = before.preparation, dataset.preparation
+def _made_alike(before: Manifest, source: DataSource, dataset: Dataset) -> bool:
+    """Whether both prepared each row by itself, in the same way and into the same columns."""
+    old, new = before.data.preparation, dataset.preparation
     return (
-        (old.scaling, old.categories) == (new.scaling, new.categories)
+        same_preparation(before.scenario.get("data"), source)
+        and (old.scaling, old.categories) == (new.scaling, new.categories)
         and new.scaling in ("none", "public constants")
         and new.categories in ("none", "declared")
-        and before.feature_names == dataset.feature_names
-        and before.input_shape == dataset.input_shape
+        and before.data.feature_names == dataset.feature_names
+        and before.data.input_shape == dataset.input_shape
     )
 
 

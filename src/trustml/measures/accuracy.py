@@ -38,7 +38,7 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             rows.append(_accuracy_row(evidence, record))
         else:
             rows.append(_regression_rows(evidence, record)[0])
-    rows = _seen_before(evidence, rows)
+    rows = told_of_seen(evidence, rows)
     if tuned_runs(evidence.manifest) is not None:
         rows = [_chosen_by(row) for row in rows]
     for skip in evidence.manifest.skips:
@@ -56,9 +56,14 @@ def _chosen_by(row: Row) -> Row:
     return described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "chosen_by_this": True}))
 
 
-def _seen_before(evidence: Evidence, rows: list[Row]) -> list[Row]:
+def examples_seen(evidence: Evidence) -> dict[str, int]:
+    """Count the held-out examples that the start of each model was trained on, by its job."""
+    return {record.id: seen_by_start(evidence.manifest, job.regime) for record, job in evidence.trained()}
+
+
+def told_of_seen(evidence: Evidence, rows: list[Row]) -> list[Row]:
     """Say of every score that the start of its model was trained on some of the examples that it is over, if it was."""
-    seen = {record.id: seen_by_start(evidence.manifest, job.regime) for record, job in evidence.trained()}
+    seen = examples_seen(evidence)
     return [
         described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "held_out_seen": seen[row.job]}))
         if row.value is not None and seen.get(row.job)
@@ -79,7 +84,7 @@ def performance_rows(evidence: Evidence) -> list[Row]:
                     rows.append(_text_rows(evidence, record)[1])
                 case _:
                     rows += _classification_rows(evidence, record)
-    return _seen_before(evidence, rows)
+    return told_of_seen(evidence, rows)
 
 
 def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArray]:

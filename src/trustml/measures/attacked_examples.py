@@ -8,6 +8,8 @@ import numpy.typing as npt
 from trustml.data.copies import groups_of
 from trustml.errors import UsageError
 from trustml.measures.evidence import Evidence
+from trustml.measures.notes import absent
+from trustml.measures.row import About
 from trustml.record.starts import seen_by_start
 from trustml.record.store import PRIVATE_DATA, SEEN
 from trustml.scenario.regimes import Regime
@@ -24,6 +26,14 @@ def copies(evidence: Evidence) -> npt.NDArray[np.int64]:
     private = evidence.run.mapped(PRIVATE_DATA, names=("train_inputs", "test_inputs"))
     train, test = groups_of(private["train_inputs"]), groups_of(private["test_inputs"])
     return np.concatenate([train, test + train.max() + 1])
+
+
+def no_baseline(evidence: Evidence, regime: Regime) -> About | None:
+    """Say why held-out examples, some of which the start was trained on, are nothing to hold others against."""
+    count = seen_by_start(evidence.manifest, regime)
+    if not count:
+        return None
+    return absent(f"its start was trained on {count} of the held-out examples: what it tells of them is no baseline")
 
 
 def unseen(evidence: Evidence, regime: Regime) -> npt.NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from trustml.attacks.populations import told
 from trustml.attacks.reconstruction import Found, Likeness, inverted, likeness, rows_found
 from trustml.errors import DataError
+from trustml.measures.attacked_examples import no_baseline
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, Row, Verdict
@@ -61,7 +62,11 @@ def _of_model(evidence: Evidence, record: JobRecord, job: ReconstructionJob, *, 
     if job.gradients is not None:
         rows += _of_updates(evidence, arrays, job, job.gradients, model=model)
     if job.inversion is not None:
-        rows.append(_of_classes(evidence, arrays, job.inversion, model=model))
+        seen = no_baseline(evidence, job.regime)
+        if seen is not None:
+            rows.append(evidence.row(TYPICAL, None, record=model, subject="typical inputs", n=0, about=seen))
+        else:
+            rows.append(_of_classes(evidence, arrays, job.inversion, model=model))
     return rows
 
 

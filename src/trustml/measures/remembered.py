@@ -12,6 +12,7 @@ from trustml.attacks.attributes import Guessed, guessed, imputer
 from trustml.attacks.exposure import Exposure, exposure_of
 from trustml.attacks.extraction import Extracted, extracted
 from trustml.errors import DataError
+from trustml.measures.attacked_examples import no_baseline
 from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
 from trustml.measures.guessing import guessed_at_most
@@ -20,7 +21,6 @@ from trustml.measures.resampling import draws_as_before
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
 from trustml.record.schema import JobRecord
-from trustml.record.starts import seen_by_start
 from trustml.scenario.attacks import SEQUENCES, AttributeInference, Extraction
 from trustml.scenario.read import from_plain
 
@@ -128,9 +128,7 @@ def _why_not_asked(evidence: Evidence, record: JobRecord, job: TrainJob, file: s
         return absent(f"training ended {record.status}: {record.reason}")
     if not file or not evidence.run.file(file).is_file():
         return absent(_NOT_AT_HAND, not_at_hand=True)
-    if seen := seen_by_start(evidence.manifest, job.regime):
-        return absent(f"its start was trained on {seen} of the held-out examples: what it tells of them is no baseline")
-    return None
+    return no_baseline(evidence, job.regime)
 
 
 def _beside(

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.accuracy import examples_seen, outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import Estimate, Statistic, estimates, mean_ends
 from trustml.measures.row import About, Facts, IntervalKind, PairKind, Row
@@ -50,12 +50,13 @@ class ScoreDifference:
 def difference_rows(evidence: Evidence) -> list[Row]:
     """Compare every two models that differ in their regime alone, or in their framework alone; one row a pair."""
     done = [record for record, _ in evidence.trained() if record.status == "ok"]
-    rows, paired = [], are_paired(evidence.manifest)
+    rows, paired, seen = [], are_paired(evidence.manifest), examples_seen(evidence)
     for one, other in itertools.combinations(done, 2):
         pair = _pair(one, other)
         if pair is None or not paired(one.regime, other.regime):
             continue
         kind, first, second = pair
+        known = max(seen[one.id], seen[other.id])
         found = _difference(evidence, one, other)
         if found is None:
             continue
@@ -66,7 +67,7 @@ def difference_rows(evidence: Evidence) -> list[Row]:
             interval=found.interval,
             confidence=0.95,
             p_value=found.p_value,
-            facts=found.facts,
+            facts={**found.facts, **({"held_out_seen": known} if known else {})},
         )
         rows.append(
             evidence.row(

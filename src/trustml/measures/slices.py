@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.slices import read_slices
-from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.accuracy import outputs_of, told_of_seen, wilson_interval
 from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
 from trustml.measures.group_tests import groups_differ
@@ -40,7 +40,7 @@ def slice_rows(evidence: Evidence) -> list[Row]:
                 rows.append(_gap_row(evidence, record, column, large, hits[record.id]))
         if len(large) > 1:
             rows += _change_rows(evidence, done, column, large, hits)
-    return rows
+    return told_of_seen(evidence, rows)
 
 
 def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hits: Doubles) -> Row:
