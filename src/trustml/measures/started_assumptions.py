@@ -122,5 +122,5 @@ def _scored(start: StartRecord | None) -> Assumption | None:
         why = f"{start.chosen} was chosen among several models or runs by how it scored on rows that are training rows "
         return Assumption(name=OTHER_DATA, status="not met", why=f"{why}here, and no epsilon covers that choice")
     which = "rows that are" if start.scored == "some" else "rows of which some may be"
-    why = f"{start.run}:{start.job}, or what it started from, was scored on {which} training rows here; no epsilon would "
-    return Assumption(name=OTHER_DATA, status="not checked", why=f"{why}cover a choice made by that score")
+    why = f"{start.run}:{start.job}, or what it started from, was scored on {which} training rows here; no epsilon "
+    return Assumption(name=OTHER_DATA, status="not checked", why=f"{why}would cover a choice made by that score")
