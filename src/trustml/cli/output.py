@@ -96,13 +96,15 @@ def print_columns(out: PlainConsole, names: Sequence[str], rows: Sequence[Sequen
 
 
 def _width(text: str) -> int:
+    if text.isascii():  # as nearly all of some 100,000 cells are
+        return len(text)
     from rich.cells import cell_len
 
-    return len(text) if text.isascii() else cell_len(text)
+    return cell_len(text)
 
 
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+    return text.ljust(width) if text.isascii() else text + " " * (width - _width(text))
 
 
 def reading_told() -> Callable[[int, int], None]:
