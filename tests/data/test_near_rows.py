@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trustml.data import near_rows
-from trustml.data.near_rows import are_among, found_again, tolerances
+from trustml.data.near_rows import are_among, found_again, in_one_unit, tolerances
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
 IMAGES = (PIXELS / 255).astype(np.float32)
@@ -136,6 +136,17 @@ def test_one_column_is_compared_too(digits):
     values = np.random.default_rng(8).normal(size=(300, 1)) * 10.0 ** np.arange(300)[:, None].clip(0, 5)
     assert again(to_digits(values[:50], digits), values) == (50, 50)
     assert again(to_digits(values[:1], digits), values)[1] == 1
+
+
+def test_what_may_be_in_another_unit_is_told_from_what_is_not():
+    others = np.random.default_rng(6).normal(size=(60, 3)) * [1, 100, 1e-3]
+    people, others = PEOPLE.astype(np.float32), others.astype(np.float32)
+    assert in_one_unit(others, people) and in_one_unit(IMAGES[:20], IMAGES[20:])
+    for factor, offset in (([1, 1, 1000], 0), ([1, 1 / 100, 1], 0), ([1, 1, 1], [0, 2000, 0])):
+        assert not in_one_unit((others * factor + offset).astype(np.float32), people)
+    assert not in_one_unit(IMAGES[:20] * 255, IMAGES[20:])
+    marks = (np.arange(60)[:, None] % [2, 60] == 0).astype(np.float32)  # one of which is rare
+    assert in_one_unit(marks[:30], marks[30:])
 
 
 def test_rows_of_another_shape_are_none_of_them():

@@ -504,7 +504,13 @@ def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    ("how", "shared"), [("times the reciprocal", "some"), ("4 decimals", "some"), ("4 decimals of few", "unknown")]
+    ("how", "shared"),
+    [
+        ("times the reciprocal", "some"),
+        ("4 decimals", "some"),
+        ("4 decimals of few", "unknown"),
+        ("times 255", "unknown"),
+    ],
 )
 @pytest.mark.parametrize("first", [Plain(), PRIVATE])
 def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path, how, shared, first):
@@ -515,7 +521,8 @@ def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path
         sources = table(tmp_path, "one", people), table(tmp_path, "two", rounded)
     else:
         pixels = np.random.default_rng(0).integers(0, 256, (100, 16)).astype(np.float32)
-        for name, inputs in (("one", pixels / np.float32(255)), ("two", pixels * np.float32(1 / 255))):
+        factor = np.float32(1 if how == "times 255" else 1 / 255)
+        for name, inputs in (("one", pixels / np.float32(255)), ("two", pixels * factor)):
             np.savez(tmp_path / f"{name}.npz", inputs=inputs, labels=np.arange(100) % 2)
         sources = Npz(path=str(tmp_path / "one.npz")), Npz(path=str(tmp_path / "two.npz"))
     before = planned(tmp_path, sources[0], first)

@@ -22,6 +22,8 @@ _MOST_DIGITS, _SAMPLE = 6, 4096
 _FEW, _SURELY, _FEWEST_STEPS = 5, 4, 20
 """So many rounded examples, and so many times as many as by chance, are the same ones; a column of fewer steps is none
 to tell by."""
+_ENDS, _WIDER = (0.1, 0.5, 0.9), 4
+"""Where a column begins, lies and ends; so many times as wide, it is in another unit."""
 _BLOCKS = 16
 _VALUES = 1 << 20
 """Values that are held at once."""
@@ -142,6 +144,20 @@ def _written(examples: npt.NDArray[Any]) -> tuple[_Doubles, _Doubles]:
 def _exponents(values: _Doubles) -> _Doubles:
     found: _Doubles = np.floor(np.log10(np.where(values > 0, values, 1.0)) + 1e-7)
     return found
+
+
+def in_one_unit(given: Floats, stored: npt.NDArray[Any]) -> bool:
+    """Whether every column, or channel, reaches about as far in both, and lies about there: else its unit may differ."""
+    ends = []
+    for examples in (given, stored):
+        some = np.asarray(examples[:: max(1, len(examples) // _SAMPLE)], np.float64)
+        ends.append(np.quantile(some.reshape(-1, some.shape[-1]), _ENDS, axis=0))
+    (low, middle, high), (other_low, other_middle, other_high) = ends
+    ours, theirs = high - low, other_high - other_low
+    wider, narrower = np.maximum(ours, theirs), np.minimum(ours, theirs)
+    alike = (narrower == 0) | (wider <= _WIDER * narrower)
+    near = (wider == 0) | (np.abs(middle - other_middle) <= _WIDER * wider)
+    return bool((alike & near).all())
 
 
 def are_among(given: Floats, stored: npt.NDArray[Any], apart: Floats) -> npt.NDArray[np.bool_]:

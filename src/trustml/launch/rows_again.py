@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, Floats
-from trustml.data.near_rows import found_again
+from trustml.data.near_rows import found_again, in_one_unit
 from trustml.errors import RecordError
 from trustml.record.schema import Manifest
 from trustml.record.starts import SharedRows
@@ -39,8 +39,8 @@ def shared_rows(
     """Tell whether rows of an earlier run are among some of this one's, as far as can be told.
 
     Rows are compared as they were prepared, so that nothing is ruled out where they were prepared otherwise, or as
-    other rows made it, and where some are the same but for the digits that were written: the same person would be
-    another row.
+    other rows made it, where some are the same but for the digits that were written, and where a column may be in
+    another unit: the same person would be another row.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def shared_rows(
         if same.any():
             return "some"
         near = bool(close.any())
-    if old is not None and not near and _made_alike(before, source, dataset):
+    if old is not None and not near and _made_alike(before, source, dataset) and in_one_unit(new, old):
         return "none"
     return "some" if _same_place(before.scenario.get("data"), source) else "unknown"
 
@@ -75,7 +75,7 @@ def rows_seen(
     if old is None:
         return None
     _, near = found_again(new, old)
-    told = near.any() or _made_alike(before, source, dataset)
+    told = near.any() or (_made_alike(before, source, dataset) and in_one_unit(new, old))
     return frozenset(map(int, np.flatnonzero(near))) if told else None
 
 
