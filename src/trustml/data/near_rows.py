@@ -147,7 +147,7 @@ def _exponents(values: _Doubles) -> _Doubles:
 
 
 def in_one_unit(given: Floats, stored: npt.NDArray[Any]) -> bool:
-    """Whether every column, or channel, reaches about as far in both, and lies about there: else its unit may differ."""
+    """Whether every column, or channel, is about as wide in both, and lies about there: else its unit may differ."""
     ends = []
     for examples in (given, stored):
         some = np.asarray(examples[:: max(1, len(examples) // _SAMPLE)], np.float64)
