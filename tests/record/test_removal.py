@@ -32,6 +32,7 @@ def test_what_broke_off_while_planning_is_listed_and_removed(tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     (tmp_path / "away-20260101-000000-abcd").symlink_to(broken.path)
     assert [run.path for run in unplanned_runs(tmp_path)] == [broken.path]
+    assert not unplanned_runs(tmp_path, planned={broken.path.name})
     found = listed(tmp_path, capsys)
     assert found[broken.path.name]["status"] == "unplanned"
     assert f"trustml rm {broken.path.name}" in found[broken.path.name]["problem"]

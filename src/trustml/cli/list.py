@@ -129,7 +129,7 @@ def _left_at_work(listed: Sequence[ListedRun]) -> dict[str, list[str]]:
 
 
 def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
-    from trustml.record.index import listed_runs
+    from trustml.record.index import listed_runs, run_name
     from trustml.record.removal import unplanned_runs
 
     runs: list[dict[str, Any]] = []
@@ -160,7 +160,9 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
                 **({"left_on": nodes} if nodes else {}),
             }
         )
-    for directory in [] if wanted.asks_of_records else unplanned_runs(root):
+    place = str(root.resolve())
+    planned = {run_name(one.directory, place=place) for one in listed}
+    for directory in [] if wanted.asks_of_records else unplanned_runs(root, planned=planned):
         name = directory.path.name
         planning = {"status": "planning", "problem": "its data, weights and batches are being written"}
         broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,12 +24,16 @@ def planned_run(root: Path, *, name: str) -> Iterator[RunDirectory]:
         raise
 
 
-def unplanned_runs(root: Path) -> list[RunDirectory]:
-    """Folders below `root` that were made for runs and have no manifest: being planned, or interrupted in that."""
+def unplanned_runs(root: Path, *, planned: Collection[str] = ()) -> list[RunDirectory]:
+    """Folders below `root` that were made for runs and have no manifest: being planned, or interrupted in that.
+
+    Names of those `planned` are known to have one: of thousands none is looked at again.
+    """
     if not root.is_dir():
         return []
     with os.scandir(root.resolve()) as entries:
-        found = [one.path for one in entries if _is_unplanned(one.path) and one.is_dir(follow_symlinks=False)]
+        others = (one for one in entries if one.name not in planned)
+        found = [one.path for one in others if _is_unplanned(one.path) and one.is_dir(follow_symlinks=False)]
     return [RunDirectory(Path(path)) for path in sorted(found)]
 
 
