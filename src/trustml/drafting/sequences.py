@@ -66,8 +66,8 @@ def find_in_texts(path: Path, label: Sequence[str], test: Path | None, settings:
         notes["data.length"] = why
     source = source_from(Text, {**place, "text": text, "label": wanted, "length": length, **dict(settings)})
     told = (f"{text!r} is read as texts, by {'bytes' if source.tokenizer is None else 'the tokenizer'}",)
-    read = {"data.text": "text" not in settings, "data.length": bool(why)}
-    chosen = ("task", *(name for name, is_so in read.items() if is_so))
+    looked_at = {"data.text": "text" not in settings, "data.length": bool(why)}
+    chosen = ("task", *(name for name, is_so in looked_at.items() if is_so))
     return Found(source=source, task=task, notes=notes, told=told, chosen=chosen)
 
 
