@@ -37,11 +37,6 @@ class Run:
     ----------
     directory : RunDirectory
 
-    Raises
-    ------
-    UsageError
-        If it is given anything else: :func:`load` takes a path or a name.
-
     Examples
     --------
     >>> run = trustml.load("latest")                                 # doctest: +SKIP

@@ -16,7 +16,7 @@ from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.regimes import DPSGD, Augmentation
-from trustml.scenario.spec import Explanations, Tuning
+from trustml.scenario.spec import Explanations
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.tensorflow]
 
@@ -72,7 +72,6 @@ def scenario_of(tiny, regimes):
         training=regimes,
         explanations=Explanations(methods=()),
         execution=msgspec.structs.replace(tiny.execution, micro_batch_size=50),
-        tuning=Tuning(mean_runs=5),
     )
 
 
@@ -184,14 +183,6 @@ def test_stock_engines_are_labelled_and_charged_as_they_sample(options):
     libraries = {r.id: r.result.library for r in options.manifest.jobs if r.status == "ok"}
     assert libraries["train.torch.stock.s0"] == "Opacus make_private"
     assert libraries["train.tensorflow.stock-optimizer.s0"] == "TF Privacy DPKerasSGDOptimizer"
-
-
-@pytest.mark.long
-def test_a_declared_sweep_is_accounted_for(options):
-    statement = options.privacy()[0]
-    assert "RepeatAndSelect" in statement.hyperparameter_tuning
-    tuning = next(one for one in statement.assumptions if one.name.startswith("hyperparameters"))
-    assert tuning.status == "met"
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from trustml.models.answers import answers, probabilities, recorded
 from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression
 from trustml.record.schema import DataRecord, JobRecord, Manifest
 from trustml.report.tables import print_comparison, print_jobs
+from trustml.scenario.regimes import Plain
 
 ROWS = 400
 
@@ -147,7 +149,7 @@ class Given(Evidence):
         self.__dict__["heldout"] = {"test_labels": labels}
 
     def trained(self):
-        return [(record, None) for record in self.manifest.jobs]
+        return [(record, SimpleNamespace(regime=Plain())) for record in self.manifest.jobs]
 
     def arrays(self, name):
         assert name == "jobs/train.jax.Plain.s0/predictions.npz"

@@ -46,6 +46,10 @@ def test_every_claim_pays_for_the_choice_and_one_run_stands_beside_it(tuned):
         assert (one.epsilon, one.accountant, one.epsilon_at_least) == (wanted.value, wanted.accountant, None)
         assert rows[one.model, "epsilon"].value == wanted.value
         assert rows[one.model, "epsilon_single_run"].value == single
+        others = [other for other in one.comparisons if other.name != "epsilon_single_run"]
+        # what holds of a run that was not chosen is below epsilon, and no bound of this one
+        assert others and one.curve is None and all(other.value is None for other in others)
+        assert all("of the best of several" in other.note for other in others if not other.group)
         (weights,) = [release for release in one.releases if release.name == "final weights"]
         assert "chosen among" in weights.why and f"epsilon at most {wanted.value:.3f}"[:-2] in statement_text(one)
 

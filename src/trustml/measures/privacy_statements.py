@@ -52,6 +52,7 @@ _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
 _OTHER_SAMPLING = SecondOpinion(why="Opacus's accountant knows secret Poisson batches only")
 _VOID = "no epsilon holds: rows of this data were trained on before without a guarantee that composes with this one"
+_OF_THE_BEST = "of the best of several runs epsilon alone is computed: this would be of a run that was not chosen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,9 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
     correlated = first.noise != "independent"
     releases = releases_of(evidence, job, regime, charges)
     most = None if correlated else drawn_participation(evidence, charges)
+    others = _comparisons(charged, epsilon, prv, most=most)
+    if of_both is not None:
+        others = [_without_value(one, _OF_THE_BEST) for one in others]
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) and not charged.void else None,
@@ -153,7 +157,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=(
             *([] if runs is None else [_of_one_run(evidence, charged, secret=secret)]),
-            *_comparisons(charged, epsilon, prv, most=most),
+            *others,
             *of_clients(evidence, job, regime, charges, why_none=_why_no_client(evidence, charged)),
             *of_groups(evidence, job, regime, charges, why_none=_why_no_group(evidence, charged)),
         ),
@@ -166,7 +170,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: Seco
         accounted_by=epsilon.by,
         trained=_trained(evidence, job),
         cyclic=stated_groups(regime, charges),
-        curve=None if correlated or charged.void else _curve(charged, most=most),
+        curve=None if correlated or charged.void or of_both is not None else _curve(charged, most=most),
         composed_with=composed_with(evidence.manifest, regime),
         contribution=contribution_of(regime),
     )
@@ -275,9 +279,18 @@ def _told_participation(charges: Sequence[Charge]) -> int | None:
 
 
 def _voided(other: Comparison) -> Comparison:
-    if other.bound == "at least":
-        return other
-    return Comparison(name=other.name, value=None, note=_VOID, drawn=other.drawn, secret_sampling=other.secret_sampling)
+    return other if other.bound == "at least" else _without_value(other, _VOID)
+
+
+def _without_value(other: Comparison, why: str) -> Comparison:
+    return Comparison(
+        name=other.name,
+        value=None,
+        bound=other.bound,
+        note=why,
+        drawn=other.drawn,
+        secret_sampling=other.secret_sampling,
+    )
 
 
 def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:
