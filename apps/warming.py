@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ast
+import dis
 import functools
 import threading
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from types import CodeType
 
 from trustml.launch.benchmarks import bench_module
 
@@ -24,20 +26,27 @@ def warm() -> threading.Thread:
 def _import_all() -> None:
     """Each by itself: the page that needs what cannot be imported says so when it is opened."""
     for page in sorted(_HERE.rglob("*.py")):
-        found: list[ast.ImportFrom] = []
+        found: list[tuple[str, tuple[str, ...]]] = []
         with suppress(Exception):
             found = imports_of(page)
-        for one in found:
+        for module, names in found:
             with suppress(Exception):
-                __import__(one.module or "", fromlist=[name.name for name in one.names])
+                __import__(module, fromlist=names)
     with suppress(Exception):
         bench_module("panels")
 
 
-def imports_of(page: Path) -> list[ast.ImportFrom]:
-    """Give what a page takes of trustml."""
-    return [
-        one
-        for one in ast.walk(ast.parse(page.read_bytes()))
-        if isinstance(one, ast.ImportFrom) and (one.module or "").startswith("trustml.")
-    ]
+def imports_of(page: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Give what a page takes of trustml: modules, each with the names.
+
+    Read from compiled code and not from a tree: before 3.11.8, Python fails where two threads make trees of source at
+    once (gh-106905), and Streamlit makes one of each page that is opened.
+    """
+    codes, found = [compile(page.read_bytes(), str(page), "exec")], []
+    for code in codes:
+        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
+        steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+        for names, step in pairwise(steps):
+            if step.opname == "IMPORT_NAME" and step.argval.startswith("trustml.") and names.argval:
+                found.append((step.argval, names.argval))
+    return found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 APPS = Path(__file__).resolve().parents[2] / "apps"
 SCRIPT = """
@@ -26,10 +29,26 @@ def test_what_pages_import_is_there_before_they_are_opened_and_is_no_framework()
     assert done.stdout.splitlines() == ["[]", "[]"] and not done.stderr
 
 
-def test_what_cannot_be_imported_keeps_nothing_else_from_it(tmp_path, monkeypatch):
+@pytest.fixture
+def warming():
     spec = importlib.util.spec_from_file_location("warming_alone", APPS / "warming.py")
-    warming = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(warming)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_imports_are_found_without_a_tree_of_source(warming, tmp_path, monkeypatch):
+    """Two threads that make trees at once fail in Python before 3.11.8: Streamlit's thread makes one of each page."""
+    many = "\n".join(f"name_{i} = {i}" for i in range(300))  # more names than one byte counts
+    (tmp_path / "page.py").write_text(
+        f"import trustml\nimport trustml.record\n{many}\nfrom trustml.first import a, b as c\n"
+        "def late():\n    from trustml.second import d\n    from os import path\n    from . import near\n"
+    )
+    monkeypatch.setattr(ast, "parse", None)
+    assert warming.imports_of(tmp_path / "page.py") == [("trustml.first", ("a", "b")), ("trustml.second", ("d",))]
+
+
+def test_what_cannot_be_imported_keeps_nothing_else_from_it(warming, tmp_path, monkeypatch):
     (tmp_path / "a.py").write_text("from trustml.nothing import x\nfrom trustml.second import y\n")
     (tmp_path / "b.py").write_text("from trustml.half import (\n")
     (tmp_path / "c.py").write_text("from trustml.third import z\n")
