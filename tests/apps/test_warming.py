@@ -44,8 +44,10 @@ def test_imports_are_found_without_a_tree_of_source(warming, tmp_path, monkeypat
         f"import trustml\nimport trustml.record\n{many}\nfrom trustml.first import a, b as c\n"
         "def late():\n    from trustml.second import d\n    from os import path\n    from . import near\n"
     )
-    monkeypatch.setattr(ast, "parse", None)
-    assert warming.imports_of(tmp_path / "page.py") == [("trustml.first", ("a", "b")), ("trustml.second", ("d",))]
+    with monkeypatch.context() as here:  # pytest makes trees, too, to tell of a failure
+        here.setattr(ast, "parse", None)
+        found = warming.imports_of(tmp_path / "page.py")
+    assert found == [("trustml.first", ("a", "b")), ("trustml.second", ("d",))]
 
 
 def test_what_cannot_be_imported_keeps_nothing_else_from_it(warming, tmp_path, monkeypatch):
