@@ -133,16 +133,16 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
     from trustml.record.removal import unplanned_runs
 
     runs: list[dict[str, Any]] = []
-    small = _Epsilons(root, wanted.epsilon_below)
     listed = listed_runs(root)
+    small = _Epsilons(root, wanted.epsilon_below, runs=len(listed))
     left = _left_at_work(listed)
     for one in listed:
         directory, head = one.directory, one.head
         if head is None:
             if not wanted.asks_of_records:
-                runs.append({"run": directory.path.name, "status": "damaged", "problem": one.problem})
+                runs.append({"run": directory.name, "status": "damaged", "problem": one.problem})
             continue
-        nodes = left.get(directory.path.name, [])
+        nodes = left.get(directory.name, [])
         status = "running" if nodes else directory.shown_status(head.status)
         if wanted.statuses and status not in wanted.statuses:
             continue
@@ -150,7 +150,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
             continue
         runs.append(
             {
-                "run": directory.path.name,
+                "run": directory.name,
                 "status": status,
                 "created": head.created,
                 "scenario": head.scenario.name,
@@ -163,7 +163,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
     place = str(root.resolve())
     planned = {run_name(one.directory, place=place) for one in listed}
     for directory in [] if wanted.asks_of_records else unplanned_runs(root, planned=planned):
-        name = directory.path.name
+        name = directory.name
         planning = {"status": "planning", "problem": "its data, weights and batches are being written"}
         broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
         runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
@@ -209,8 +209,8 @@ def _is_of(text: str, head: ManifestHead) -> bool:
 class _Epsilons:
     """Which runs have a private model of a small epsilon: by the index where there is one, else by their statements."""
 
-    def __init__(self, root: Path, limit: float | None) -> None:
-        self._place, self._limit, self._known = str(root.resolve()), limit, self._indexed(root, limit)
+    def __init__(self, root: Path, limit: float | None, *, runs: int) -> None:
+        self._place, self._limit, self._known = str(root.resolve()), limit, self._indexed(root, limit, runs)
 
     def holds(self, run: RunDirectory) -> bool:
         from trustml.record.index import run_name
@@ -222,11 +222,10 @@ class _Epsilons:
         return self._known.get(run_name(run, place=self._place), self._limit) < self._limit
 
     @staticmethod
-    def _indexed(root: Path, limit: float | None) -> dict[str, float] | None:
+    def _indexed(root: Path, limit: float | None, runs: int) -> dict[str, float] | None:
         from trustml.record.index import FEWEST, IndexUnavailableError
-        from trustml.record.store import list_runs
 
-        if limit is None or len(list_runs(root)) < FEWEST:
+        if limit is None or runs < FEWEST:
             return None
         from trustml.compare.indexed import smallest_epsilons
 

@@ -34,7 +34,7 @@ def changed_ledgers(run: RunDirectory, statements: list[PrivacyStatement]) -> di
     stated = {statement.model: statement for statement in statements}
     return {
         model: digest
-        for model, digest in ledger_digests(run, run.manifest().jobs).items()
+        for model, digest in ledger_digests(run, run.manifest().jobs, private=stated).items()
         if model not in stated or not _made_from(run, stated[model], digest)
     }
 

@@ -138,12 +138,12 @@ def _behind(file: Path, runs: Sequence[RunDirectory], *, place: str) -> tuple[li
 
 def _signature(run: RunDirectory, ledgers: str) -> str:
     """Which files the entry of a run was made from; `ledgers` are names of jobs, one a line."""
-    files = signature(*(f"{run.path}/{name}" for name in (MANIFEST, MEASURES, PRIVACY)))
+    files = signature(*(f"{run.folder}/{name}" for name in (MANIFEST, MEASURES, PRIVACY)))
     return f"{files} {_of_ledgers(run, ledgers)}"
 
 
 def _of_ledgers(run: RunDirectory, ledgers: str) -> str:
-    return signature(*(f"{run.path}/jobs/{job}/ledger.jsonl" for job in ledgers.split("\n") if job))
+    return signature(*(f"{run.folder}/jobs/{job}/ledger.jsonl" for job in ledgers.split("\n") if job))
 
 
 def _bring_up(

@@ -100,9 +100,8 @@ def index_file(root: Path) -> Path:
 
 def run_name(run: RunDirectory, *, place: str) -> str:
     """What a run is called in the index of the folder `place`: its name, or its path where that has a link to it."""
-    path = str(run.path)
-    head, _, name = path.rpartition("/")
-    return name if head == place else path
+    head, _, name = run.folder.rpartition("/")
+    return name if head == place else run.folder
 
 
 def signature(*paths: str | Path) -> str:
@@ -134,7 +133,7 @@ def _by_index(root: Path, runs: Sequence[RunDirectory]) -> list[ListedRun]:
     listed, behind = [], []
     for run in runs:
         name = run_name(run, place=place)
-        now = signature(f"{run.path}/{MANIFEST}")
+        now = signature(f"{run.folder}/{MANIFEST}")
         entry = known.pop(name, None)
         if entry is not None and entry[0] == now and (head := _decoded(entry[1])) is not None:
             listed.append(ListedRun(directory=run, head=head))

@@ -70,7 +70,7 @@ def read_notes(run: RunDirectory) -> Notes:
 
 def tags_of(run: RunDirectory) -> tuple[str, ...]:
     """Tags of a run in a list; none where they cannot be read."""
-    if not os.path.lexists(f"{run.path}/{NOTES}"):  # of thousands hardly any has some, and a look is all they cost
+    if not os.path.lexists(f"{run.folder}/{NOTES}"):  # of thousands hardly any has some, and a look is all they cost
         return ()
     try:
         return read_notes(run).tags

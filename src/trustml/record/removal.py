@@ -34,7 +34,7 @@ def unplanned_runs(root: Path, *, planned: Collection[str] = ()) -> list[RunDire
     with os.scandir(root.resolve()) as entries:
         others = (one for one in entries if one.name not in planned)
         found = [one.path for one in others if _is_unplanned(one.path) and one.is_dir(follow_symlinks=False)]
-    return [RunDirectory(Path(path)) for path in sorted(found)]
+    return [RunDirectory(path) for path in sorted(found)]
 
 
 def _is_unplanned(path: str | Path) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
+import functools
 import os
 import re
 import secrets
@@ -70,12 +71,22 @@ class RunDirectory:
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The directory; it need not exist yet.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.folder = os.fspath(path)
+
+    @functools.cached_property
+    def path(self) -> Path:
+        """The directory; made when it is asked for, as lists of thousands do not."""
+        return Path(self.folder)
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return os.path.basename(self.folder)
 
     def file(self, name: str) -> Path:
         """Path of a file inside the directory; refuses to leave it."""
@@ -315,7 +326,7 @@ def find_run(name: str | Path, *, root: Path) -> RunDirectory:
 
         listed = listed_runs(root)
         return max(listed, key=lambda one: "" if one.head is None else one.head.created).directory
-    begun = [run for run in known if run.path.name.startswith(str(name))] if name else []
+    begun = [run for run in known if run.name.startswith(str(name))] if name else []
     if len(begun) == 1:
         return begun[0]
     if isinstance(name, str) and ("/" in name or Path(name).suffix):
@@ -332,7 +343,7 @@ def list_runs(root: Path) -> list[RunDirectory]:
         return []
     with os.scandir(root.resolve()) as entries:
         found = [(one.path, one.is_symlink()) for one in entries if os.path.isfile(f"{one.path}/{MANIFEST}")]
-    return [RunDirectory(Path(path).resolve() if link else Path(path)) for path, link in sorted(found)]
+    return [RunDirectory(os.path.realpath(path) if link else path) for path, link in sorted(found)]
 
 
 def newest_first(root: Path) -> list[RunDirectory]:
@@ -342,7 +353,7 @@ def newest_first(root: Path) -> list[RunDirectory]:
 
 def made(run: RunDirectory) -> tuple[str, ...]:
     """When a run was made, by its name, to sort by."""
-    return tuple(run.path.name.split("-")[-3:])
+    return tuple(run.name.split("-")[-3:])
 
 
 def job_record(manifest: Manifest, job_id: str) -> JobRecord:
