@@ -112,7 +112,7 @@ def longer(backend: str, times: float) -> Scenario:
 
 
 def minutes(backend: str, wanted: float) -> Costs:
-    """Run the digits scenario as it is, some times as long, and for about that many minutes; give the costs of the last.
+    """Run the digits scenario as it is, four times as long, and for about so many minutes; give the costs of the last.
 
     Two runs tell what grows with the length of training from what does not: starts, compilation, explanations.
     """
