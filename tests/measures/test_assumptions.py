@@ -83,7 +83,7 @@ def test_a_stock_engine_is_bounded_too():
 
 @pytest.mark.parametrize(
     ("source", "reach", "bound"),
-    [("jax", "11.2", "2.1e-20"), ("torch", "13.2", "2.7e-21"), ("numpy", "11.6", "8.3e-23")],
+    [("jax", "11.2", "2.1e-20"), ("torch", "13.2", "2.7e-21"), ("torch.sfc64", "13.2", "2.7e-21"), ("numpy", "11.6", "8.3e-23")],
 )
 def test_what_is_missing_is_told_and_paid(source, reach, bound):
     found = noise_reach(SimpleNamespace(backend="any"), [made(noise_source=source, coordinates=10**6)])
@@ -98,6 +98,8 @@ def test_generators_are_named_as_the_ledger_does():
     assert "32 bits" in noise_source_text(job, users, "")
     assert "Philox with a seed of 128 bits" in noise_source_text(job, users, "tff")
     assert "SFC64" in noise_source_text(job, private, "numpy")
+    assert "SFC64 with a seed of 128 bits (on a GPU" in noise_source_text(job, private, "torch.sfc64")
+    assert "Mersenne Twister" in noise_source_text(job, private, "torch")  # in records of before
     assert "key of 64 bits" in noise_source_text(SimpleNamespace(backend="jax"), private, "jax")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trustml.backends.torch.noise import noise_generator, standard_normal
+from trustml.backends.torch.noise import noise_words, standard_normal
 from trustml.models.weights import Weights
 from trustml_bench.engine import Unit, Work, device
 from trustml_bench.engines.fastest import fastest
@@ -45,7 +45,7 @@ def noisy_step(workload: Workload) -> Work:
 def own_noise(weights: Weights) -> Unit:
     """As many numbers as there are weights, drawn as trustml's private trainer draws them."""
     where = torch.device(device())
-    generator = noise_generator((1, 2, 3, 4), where)
+    generator = noise_words((1, 2, 3, 4), where)
     count = sum(array.size for array in weights.values())
     return lambda: standard_normal(count, generator=generator, device=where)
 

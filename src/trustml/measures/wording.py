@@ -17,6 +17,7 @@ from trustml.scenario.regimes import DPSGD, PrivateRegime, Regime
 _GENERATORS: dict[NoiseSource, str] = {
     "jax": "Threefry with a key of 64 bits",
     "torch": "Mersenne Twister, its whole state filled (on a GPU Philox with a seed of 64 bits)",
+    "torch.sfc64": "numpy's SFC64 with a seed of 128 bits (on a GPU PyTorch's Philox with one of 64 bits)",
     "numpy": "numpy's SFC64 with a seed of 128 bits",
     "tff": "TensorFlow's stateless Philox with a seed of 128 bits",
 }

@@ -10,9 +10,9 @@ What t holds for each generator of ours:
 - ``jax``, ``tff``: the probability p of a number farther out has 62 bits, and the outermost of those parts is cut
   once more into 2**32. Numbers end where p is 2**-95. The cut is one for a whole draw, so two numbers of fewer than
   2**32 in the outermost part depend on one another: 2**-124 a pair, less than 2**-93 a number.
-- ``torch``: Box and Muller's radius has 63 bits and 63 more: it ends where the probability of a larger one is
-  2**-127. Two radii of fewer than 2**31 in the outermost part depend on one another: 2**-126 a pair, less than 2**-96
-  a number.
+- ``torch``, ``torch.sfc64``: Box and Muller's radius has 63 bits and 63 more: it ends where the probability of a larger
+  one is 2**-127. Two radii of fewer than 2**31 in the outermost part depend on one another: 2**-126 a pair, less than
+  2**-96 a number.
 - ``numpy``: beyond 3.654 the ziggurat takes ``3.654 + x``, ``x = -log(1 - u) / 3.654``, if
   ``-2 log(1 - v) > x**2``, with u and v of 53 bits. So x is at most 8.57, and where it passes 8.03 its share is
   coarse by more than a hundredth. All of that counts as missing: a true normal is beyond 11.68 with probability
@@ -33,8 +33,9 @@ from trustml.errors import UsageError
 from trustml.frameworks.shipped import SHIPPED
 from trustml.frameworks.table import entry_of
 
-NoiseSource: TypeAlias = Literal["", "jax", "torch", "numpy", "tff", "torch.normal", "tf.random.normal"]
-"""What drew the noise; empty in ledgers that do not tell."""
+NoiseSource: TypeAlias = Literal["", "jax", "torch", "torch.sfc64", "numpy", "tff", "torch.normal", "tf.random.normal"]
+"""What drew the noise, by the rule and, where a rule takes the words of several, their generator; empty in ledgers that
+do not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ TAILS: dict[NoiseSource, Tail] = {
     "jax": Tail(largest=11.2, mass=2.0**-92),
     "tff": Tail(largest=11.2, mass=2.0**-92),
     "torch": Tail(largest=13.2, mass=2.0**-95),
+    "torch.sfc64": Tail(largest=13.2, mass=2.0**-95),
     "numpy": Tail(largest=11.6, mass=2.0**-100),
     "torch.normal": Tail(largest=5.76, mass=2.0**-24, charged=False),
     "tf.random.normal": Tail(largest=5.67, mass=1.4e-8, charged=False),

@@ -10,7 +10,7 @@ from tests.backends.correlated_case import SEED, STEPS, STRATEGIES, combined, no
 from tests.backends.correlated_case import model as small_model
 from trustml.backends.table import load_backend
 from trustml.backends.torch.dp import OpacusTrainer
-from trustml.backends.torch.noise import noise_generator, standard_normal
+from trustml.backends.torch.noise import noise_words, standard_normal
 from trustml.errors import PrivacyError
 
 pytestmark = pytest.mark.torch
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def drawn(size: int, steps: int = STEPS) -> np.ndarray:
-    generator = noise_generator(SEED, CPU)
+    generator = noise_words(SEED, CPU)
     return np.stack([standard_normal(size, generator=generator, device=CPU).numpy() for _ in range(steps)])
 
 

@@ -14,7 +14,7 @@ from tests.backends.normal_law import check_draws, check_tail
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.dp import OpacusTrainer
-from trustml.backends.torch.noise import add_noise, noise_generator, normal_of_words, standard_normal
+from trustml.backends.torch.noise import add_noise, fill_with_normal, noise_generator, noise_words, standard_normal
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
 from trustml.privacy.rounding import summation_rounding
@@ -28,7 +28,9 @@ RADII = st.one_of(*(st.integers(0, most) for most in (2**63 - 1, 8, 2**40)))
 
 def transformed(radius: list[int], angle: list[int], beyond: int = 2**62) -> np.ndarray:
     words = torch.tensor(radius, dtype=torch.int64), torch.tensor(angle, dtype=torch.int32)
-    return normal_of_words(*words, beyond=torch.tensor(beyond)).numpy().reshape(2, -1)
+    found = torch.empty(2 * len(radius))
+    fill_with_normal(found, *words, beyond=torch.tensor(beyond))
+    return found.numpy().reshape(2, -1)
 
 
 @settings(deadline=None, max_examples=100)
@@ -62,28 +64,48 @@ def test_both_tails_are_reached_where_those_of_torch_end_at_six():
 def test_the_law_of_the_tail(bits):
     def sizes(words: np.ndarray) -> np.ndarray:
         radius = torch.from_numpy((words >> np.uint64(1)).astype(np.int64))
-        found = normal_of_words(radius, torch.zeros(len(words), dtype=torch.int32), beyond=torch.tensor(0))
+        found = torch.empty(2 * len(words))
+        fill_with_normal(found, radius, torch.zeros(len(words), dtype=torch.int32), beyond=torch.tensor(0))
         return found[: len(words)].numpy().astype(np.float64) ** 2 / 2
 
     check_tail(sizes, bits=bits)
 
 
-def test_the_numbers_are_normal_and_independent():
-    generator = noise_generator((5, 6, 7, 8), CPU)
+@pytest.mark.parametrize("made", [noise_words, noise_generator])
+def test_the_numbers_are_normal_and_independent(made):
+    generator = made((5, 6, 7, 8), CPU)
     check_draws(lambda: standard_normal(1_000_001, generator=generator, device=CPU).numpy(), draws=12)
 
 
 @pytest.mark.long
 def test_a_thousand_million_numbers_are_normal():
-    generator = noise_generator((9, 9, 9, 9), CPU)
+    generator = noise_words((9, 9, 9, 9), CPU)
     check_draws(lambda: standard_normal(5_000_000, generator=generator, device=CPU).numpy(), draws=200)
 
 
-def test_small_and_odd_sizes():
-    for size in (1, 2, 3, 7):
-        drawn = standard_normal(size, generator=noise_generator((1, 2, 3, 4), CPU), device=CPU)
+@pytest.mark.parametrize("made", [noise_words, noise_generator])
+def test_small_and_odd_sizes(made):
+    for size in (1, 2, 3, 7, 131_073):
+        drawn = standard_normal(size, generator=made((1, 2, 3, 4), CPU), device=CPU)
         assert drawn.shape == (size,)
-        assert len(set(drawn.tolist())) == size
+        assert len(set(drawn.tolist())) > 0.99 * size
+
+
+def test_words_are_those_of_sfc64_and_no_bit_of_them_is_used_twice():
+    """A radius is the last 63 bits of a word, two angles are a word, and the last radius is for the outermost part."""
+    words = np.random.SFC64(np.random.SeedSequence([1, 2, 3, 4])).random_raw(7)
+    radii = [int(word) & (2**63 - 1) for word in words[:5]]
+    angles = words[5:].view(np.int32)[:4]
+    expected = transformed(radii[:4], angles.tolist(), beyond=radii[4]).ravel()
+    found = standard_normal(8, generator=noise_words((1, 2, 3, 4), CPU), device=CPU)
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("word", range(4))
+def test_every_word_of_the_seed_changes_the_noise(word):
+    seeds = [(1, 2, 3, 4), tuple(number + (place == word) for place, number in enumerate((1, 2, 3, 4)))]
+    drawn = [standard_normal(1000, generator=noise_words(seed, CPU), device=CPU).numpy() for seed in seeds]
+    assert abs(np.corrcoef(*drawn)[0, 1]) < 0.2
 
 
 def test_noise_is_scaled_and_added_and_none_is_drawn_without_a_deviation():
@@ -110,6 +132,6 @@ def test_every_mode_adds_this_noise(mode, monkeypatch):
     trainer = OpacusTrainer(model, settings=chosen, dropout_seed=0)
     trainer.update(clipping_norm=0.5, noise_multiplier=2.0, learning_rate=0.1)
     shapes = [parameter.shape for parameter in trainer._parameters.values()]
-    drawn = standard_normal(sum(map(math.prod, shapes)), generator=noise_generator((1, 2, 3, 4), CPU), device=CPU)
+    drawn = standard_normal(sum(map(math.prod, shapes)), generator=noise_words((1, 2, 3, 4), CPU), device=CPU)
     found = [parameter.flatten() for parameter in trainer._gradient]
     np.testing.assert_allclose(torch.cat(found).numpy(), drawn.numpy() * (1 + summation_rounding(8)) / 8, rtol=1e-6)

@@ -20,7 +20,7 @@ from trustml.backends.torch.network import (
     read_weights,
     rows_to_torch,
 )
-from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_generator
+from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_words
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.backends.torch.ranks import Ranks, clip_block
 from trustml.data.dataset import Floats, LabelArray
@@ -34,7 +34,7 @@ class OpacusTrainer:
         self._settings = settings
         self._choice = choose_mode(model, settings)
         torch.manual_seed(dropout_seed)
-        self._generator = noise_generator(settings.noise_seed, current_device())
+        self._generator = noise_words(settings.noise_seed, current_device())
         self._clipper: Clipper = make_clipper(self._choice.name, model, settings)
         self._correlated = settings.noise and CorrelatedNoise(
             settings.noise,

@@ -48,12 +48,20 @@ def square_norms(rows: Tensor) -> Tensor:
     """
     whole = rows.shape[1] // _RUN * _RUN
     runs = torch.linalg.vector_norm(rows[:, :whole].unflatten(1, (-1, _RUN)), dim=2)
-    return runs.square().sum(dim=1) + rows[:, whole:].square().sum(dim=1)
+    squares = runs.square().sum(dim=1)
+    return squares if whole == rows.shape[1] else squares + rows[:, whole:].square().sum(dim=1)
 
 
-def outer_square_norms(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Squared norms of ``g a^T``, from rows (n, in) and (n, out): never too small, though squares may underflow."""
-    a, g = (square_norms(rows) + rows.shape[1] * torch.finfo(rows.dtype).tiny for rows in (inputs, outputs))
+def outer_square_norms(inputs: Tensor, outputs: Tensor, *, of_outputs: Tensor | None = None) -> Tensor:
+    """Squared norms of ``g a^T``, from rows (n, in) and (n, out): never too small, though squares may underflow.
+
+    The squared norms of ``outputs`` may be given where they are known.
+    """
+    of_outputs = square_norms(outputs) if of_outputs is None else of_outputs
+    a, g = (
+        squares + rows.shape[1] * torch.finfo(rows.dtype).tiny
+        for squares, rows in ((square_norms(inputs), inputs), (of_outputs, outputs))
+    )
     return a * g
 
 

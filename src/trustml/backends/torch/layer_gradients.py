@@ -121,8 +121,9 @@ class _Dense:
         self._inputs, self._outputs, self._bias = inputs, outputs, layer.bias is not None
 
     def square_norms(self) -> list[Tensor]:
-        found = [outer_square_norms(self._inputs, self._outputs)]
-        return [*found, square_norms(self._outputs)] if self._bias else found
+        of_bias = square_norms(self._outputs)
+        found = [outer_square_norms(self._inputs, self._outputs, of_outputs=of_bias)]
+        return [*found, of_bias] if self._bias else found
 
     def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
         found = [(self._outputs * scales[0][:, None]).T @ self._inputs]
