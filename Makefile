@@ -96,8 +96,8 @@ dashboard: environments  ## serve the dashboard
 environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	@$(BIN)/trustml setup tensorflow || echo "going on without tensorflow"
 
-environments-all: environments  ## and what only some targets of export need: node's packages, ExecuTorch's
-	@for one in node executorch; do $(BIN)/trustml setup $$one || echo "going on without $$one"; done
+environments-all: environments  ## and what only some targets of export need: node's packages, ExecuTorch's, LiteRT's
+	@for one in node executorch litert; do $(BIN)/trustml setup $$one || echo "going on without $$one"; done
 
 # Both at once: making tensorflow's needs two packages of this one. Where it fails, `environments` says so.
 .venv/.installed: $(LOCK) pyproject.toml
@@ -134,4 +134,4 @@ atlas: environments  ## run ready scenarios in all frameworks and put their repo
 	touch $@
 
 clean:  ## remove both environments and caches, not the runs
-	rm -rf .venv .venv-tensorflow .venv-docs .venv-node .venv-executorch site dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tensorflow .venv-docs .venv-node .venv-executorch .venv-litert site dist .pytest_cache .ruff_cache .mypy_cache

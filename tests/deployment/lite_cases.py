@@ -21,8 +21,9 @@ from trustml.backends.tensorflow.network import KerasNetwork
 
 
 def main(backend: str, output: str) -> None:
-    """What the file of each network computes, and one with the gradient of other weights."""
-    Path(output).write_text(json.dumps({name: _tried(name) for name in FAULTY}))
+    """What the file of each network computes, and one with the gradient of other weights; and in whose interpreter."""
+    found = {"interpreter": exporting._interpreter_type().__module__, **{name: _tried(name) for name in FAULTY}}
+    Path(output).write_text(json.dumps(found))
 
 
 def _tried(name):

@@ -11,6 +11,7 @@ import pytest
 
 from tests import WHOLE
 from tests.deployment.exported_cases import ALL_TARGETS, FAULTS, FAULTY, STALE
+from trustml.launch.added import find_addition
 from trustml.launch.environments import find_environment
 from trustml.measures.deployed import MOST_APART
 
@@ -129,6 +130,8 @@ def test_the_gradient_in_a_file_is_held_against_the_model(tmp_path):
     output = tmp_path / "found.json"
     in_environment("tensorflow", "lite_cases", output)
     found = json.loads(output.read_text())
+    interpreter = found.pop("interpreter").partition(".")[0]
+    assert interpreter == ("tensorflow" if find_addition("litert") is None else "ai_edge_litert")
     assert set(found) == {"mlp", "small_cnn", "residual"}
     for name, result in found.items():
         assert result["gradients_of_equal_values"] <= GRADIENTS, (name, result)

@@ -56,9 +56,11 @@ def test_a_folder_of_something_else_is_never_removed(tmp_path):
 
 
 def test_locks_are_exact_and_hashed_and_name_no_place():
-    text = (LOCKS / "executorch.lock").read_text()
-    pins = re.findall(r"^([a-z0-9.]+)==\S+ \\\n    --hash=sha256:[0-9a-f]{64}$", text, flags=re.MULTILINE)
-    assert pins == ["executorch", "torchao", "ruamel.yaml", "tabulate"]
+    expected = {"executorch": ["executorch", "torchao", "ruamel.yaml", "tabulate"], "litert": ["ai-edge-litert"]}
+    for name, packages in expected.items():
+        text = (LOCKS / f"{name}.lock").read_text()
+        pins = re.findall(r"^([a-z0-9.-]+)==\S+ \\\n    --hash=sha256:[0-9a-f]{64}$", text, flags=re.MULTILINE)
+        assert pins == packages
     lock = json.loads((LOCKS / "node" / "package-lock.json").read_text())
     packages = {name: one for name, one in lock["packages"].items() if name}
     assert {"node_modules/@tensorflow/tfjs", "node_modules/onnxruntime-web"} <= packages.keys()

@@ -79,7 +79,7 @@ def _targets() -> list[dict[str, Any]]:
             problem = ""
         except EnvironmentMissingError as error:
             problem = str(error)
-        found.append({"target": name, "ok": not problem, "problem": problem})
+        found.append({"target": name, "ok": not problem, "problem": problem, "asked_in": target.asked_in})
     return found
 
 
@@ -94,8 +94,8 @@ def _print(content: dict[str, Any], out: Any) -> None:
         versions = ", ".join(f"{name} {version}" for name, version in part["versions"].items() if name != "python")
         table.add_row(part["backend"], "ok" if part["ok"] else "MISSING", versions, ", ".join(part["devices"]))
     out.print(table)
-    ready = ", ".join(target["target"] for target in content["targets"] if target["ok"])
-    out.print(f"models can be exported to: {ready or 'nothing'}", soft_wrap=True)
+    ready = ", ".join(f"{one['target']} (in {one['asked_in']})" for one in content["targets"] if one["ok"])
+    out.print(f"models can be exported to, and asked in: {ready or 'nothing'}", soft_wrap=True)
     for target in content["targets"]:
         if not target["ok"]:
             out.print(f"export to {target['target']}: {target['problem']}", soft_wrap=True, markup=False)

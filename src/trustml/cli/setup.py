@@ -9,7 +9,7 @@ import click
 from trustml.frameworks.shipped import SHIPPED
 
 _BACKENDS = tuple(entry.name for entry in SHIPPED if entry.lock)
-_ADDED = ("executorch", "node")
+_ADDED = ("executorch", "litert", "node")
 
 
 @click.command("setup", short_help="Make the environment of a backend, or of a target of export.")
@@ -20,7 +20,7 @@ def command(what: str, path: Path | None) -> None:
 
     Of the backends only tensorflow needs one of its own. torch and jax live beside trustml: pip install
     'trustml[torch,jax]'. Of the targets of `trustml export` executorch needs packages beside PyTorch, tfjs and onnx-web
-    some for node.
+    some for node; with those of litert, tflite is asked in LiteRT instead of TensorFlow's own interpreter.
     """
     from trustml.launch.added import ADDITIONS, create_addition
     from trustml.launch.environments import create_tensorflow, tensorflow_folder

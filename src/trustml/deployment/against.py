@@ -93,7 +93,7 @@ def hold_against(
         drawn = drawn_inputs(next(iter(asked.values())), job.model)
         write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / WRITTEN, msgspec.json.encode(Written()))
-        tell(f"asking {path.resolve().name} in {wanted.runtime}, beside {model}")
+        tell(f"asking {path.resolve().name} in {wanted.asked_in}, beside {model}")
         _ask(path, folder, request, environment)
         found = read_arrays(folder / "answers.npz")
         inside, rounded = read_statement(found["statement"].tobytes()), bool(found["rounded"])
@@ -115,7 +115,7 @@ def hold_against(
 
 def _ask(path: Path, folder: Path, request: ExportRequest, environment: Environment) -> None:
     """Ask the copy of a file; what is wrong is said of the file itself."""
-    what = f"{path}: may be damaged, name another; its process in {TARGETS[request.target].runtime}"
+    what = f"{path}: may be damaged, name another; its process in {TARGETS[request.target].asked_in}"
     try:
         run_in(folder, "trustml.worker.deployed", environment, offline=True, what=what)
     except UsageError as error:

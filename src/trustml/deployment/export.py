@@ -118,7 +118,7 @@ def export_model(
         with tempfile.TemporaryDirectory(prefix="trustml-export-") as place:
             folder = Path(place)
             shutil.copyfile(weights, folder / "weights.safetensors")
-            tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
+            tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.asked_in}")
             asked = questions_of(run) | _members(run, manifest, job)
             _write_and_ask(request, folder, environment, values=values, questions=asked)
             exported = record_of(request, folder, record, statement)

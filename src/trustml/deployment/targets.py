@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from trustml.errors import EnvironmentMissingError
 from trustml.frameworks.table import entry_of
-from trustml.launch.added import require_addition
+from trustml.launch.added import find_addition, require_addition
 from trustml.launch.environments import Environment, find_environment
 from trustml.models.exported import Quantised
 from trustml.record.exports import Layout
@@ -44,6 +44,8 @@ class Target:
         Extra of trustml that installs them.
     addition : str
         Packages in a folder of their own that it needs (:data:`trustml.launch.added.ADDITIONS`).
+    instead : tuple of str, optional
+        Packages of that kind that are asked instead of the runtime where they are there, and what they are called.
     """
 
     title: str
@@ -57,6 +59,12 @@ class Target:
     packages: tuple[str, ...] = ()
     extra: str = ""
     addition: str = ""
+    instead: tuple[str, str] | None = None
+
+    @property
+    def asked_in(self) -> str:
+        """What runs it on this machine."""
+        return self.instead[1] if self.instead and find_addition(self.instead[0]) else self.runtime
 
 
 TARGETS: dict[str, Target] = {
@@ -132,6 +140,7 @@ TARGETS: dict[str, Target] = {
         backend="tensorflow",
         file="model.tflite",
         runtime="TensorFlow Lite",
+        instead=("litert", "LiteRT"),
         statement="buffer of metadata",
         quantised=("dynamic", "int8"),
     ),

@@ -83,6 +83,7 @@ ADDITIONS: dict[str, Addition] = {
     one.name: one
     for one in (
         Addition(name="executorch", locks=("executorch.lock",), size="100 MB", linux_only=True),
+        Addition(name="litert", locks=("litert.lock",), size="60 MB", linux_only=True),
         Addition(name="node", locks=("node/package-lock.json", "node/package.json"), command="node", size="440 MB"),
     )
 }

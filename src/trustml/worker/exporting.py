@@ -23,7 +23,7 @@ from trustml.record.files import read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.worker.__main__ import one_line, write_problem
 
-_BESIDE = ("onnx", "onnxruntime", "onnxscript", "executorch", "torchao")
+_BESIDE = ("onnx", "onnxruntime", "onnxscript", "executorch", "torchao", "ai-edge-litert")
 
 
 def main(arguments: list[str]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from trustml.backends.tensorflow.resizing import Scaled
 from trustml.backends.tensorflow.tfjs_files import TfjsModel, write_tfjs
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import UsageError
-from trustml.models.exported import STATEMENT
+from trustml.models.exported import ADDED_VARIABLE, STATEMENT
 
 
 def export_keras(wanted: FileRequest) -> None:
@@ -66,6 +69,7 @@ def export_tflite(wanted: FileRequest) -> dict[str, str]:
     dict of str to str
         Layers without a rule.
     """
+    _sees_litert()  # so that its version is among those of the record
     built = _for_graphs(wanted.model, _WITHOUT_MASKS | _WITHOUT_LOOPS)
     converter = _lite_converter(_logits(wanted.model, built), built)
     if wanted.quantised:
@@ -224,6 +228,19 @@ def _loaded(copied: Path, *, shown: Path) -> Any:
         raise UsageError(f"{shown}: cannot be loaded ({said[:400]}); it may be damaged, name another") from None
 
 
+def _sees_litert() -> bool:
+    """See the packages of LiteRT, as TensorFlow Lite is called by now, where they lie beside the environment."""
+    folder = os.environ.get(ADDED_VARIABLE.format("LITERT"), "")
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    return bool(folder)
+
+
+def _interpreter_type() -> Any:
+    """Interpreter of LiteRT, else TensorFlow's own; never both, as two copies of XNNPACK end a process."""
+    return import_module("ai_edge_litert.interpreter").Interpreter if _sees_litert() else tf.lite.Interpreter
+
+
 class _LiteFile:
     """See :class:`trustml.backends.contract.Deployed`: what TensorFlow Lite computes; gradients by the file's own."""
 
@@ -231,7 +248,7 @@ class _LiteFile:
         content = path.read_bytes()
         refuse_lite_file(content, path)
         self.statement = read_metadata(content, STATEMENT)
-        self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        self._interpreter = _interpreter_type()(model_content=content, num_threads=1)
         self.rounded = any(one["dtype"] == np.int8 for one in self._interpreter.get_tensor_details())
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
