@@ -320,12 +320,12 @@ def find_run(name: str | Path, *, root: Path) -> RunDirectory:
     for candidate in (Path(name), root / name):
         if (candidate / MANIFEST).is_file():
             return RunDirectory(candidate.resolve())
-    known = list_runs(root)
-    if str(name) == "latest" and known:
+    if str(name) == "latest":
         from trustml.record.index import listed_runs
 
-        listed = listed_runs(root)
-        return max(listed, key=lambda one: "" if one.head is None else one.head.created).directory
+        if listed := listed_runs(root):
+            return max(listed, key=lambda one: "" if one.head is None else one.head.created).directory
+    known = list_runs(root)
     begun = [run for run in known if run.name.startswith(str(name))] if name else []
     if len(begun) == 1:
         return begun[0]
