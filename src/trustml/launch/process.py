@@ -22,8 +22,8 @@ from trustml.record.schema import JobStatus, WorkerResult
 from trustml.record.usage import Samples
 
 _STDERR_LINES = 20
-_WATCH_SECONDS = 0.1
-_WATCH_SHARE = 0.02
+_WATCH_SECONDS = 0.2
+_WATCH_SHARE = 0.01
 """Of a core: looking for a worker's children reads of all processes of the machine, which many make slow."""
 _WATCH_SELDOM = 1.0
 
@@ -104,9 +104,10 @@ def _started_by(leader: psutil.Process) -> list[psutil.Process]:
     while asked:
         of = asked.pop()
         with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has ended, or is another user's
-            for path in Path(f"/proc/{of}/task").iterdir():
+            for thread in os.listdir(f"/proc/{of}/task"):
                 with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
-                    asked += (started := [int(one) for one in (path / "children").read_bytes().split()])
+                    with open(f"/proc/{of}/task/{thread}/children", "rb", buffering=0) as listed:
+                        asked += (started := [int(one) for one in listed.readall().split()])
                     found += started
     if not found and not Path(f"/proc/{leader.pid}/task/{leader.pid}/children").exists():  # no Linux, or an old one
         return leader.children(recursive=True)
