@@ -117,7 +117,9 @@ def test_any_callable():
     assert honest.passed
 
 
-@pytest.mark.parametrize("protocol", ["kserve-v2", "tf-serving", "torchserve"])
+@pytest.mark.parametrize(
+    "protocol", ["kserve-v2", *(pytest.param(one, marks=pytest.mark.long) for one in ("tf-serving", "torchserve"))]
+)
 def test_an_http_endpoint(protocol):
     with serving(remembers) as url:
         endpoint = trustml.Endpoint(url, protocol=protocol, model="digits", batch_size=200)

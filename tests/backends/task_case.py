@@ -40,8 +40,9 @@ ASKED: dict[str, tuple[int, ...]] = {
     "users": EVERY if WHOLE else (0, 9),
     "federated": OF_EACH_KIND if WHOLE else (),
 }
-"""Numbers of tasks; in short each kind once, and clipped wherever it can be. A federation has its loss from where plain training has it, so that one of each kind is enough,
-with weights of classes and with what can be left out; in short no task is asked for without weights that has some."""
+"""Numbers of tasks. A federation has its loss from where plain training has it, so that one of each kind is enough,
+with weights of classes and with what can be left out. In short each kind is asked for once, clipped where it can be,
+and none without weights that has some."""
 USERS = np.array([0, 0, 0, 1, 2, 2, 3])
 """Whose each example is: users have 3, 1, 2 and 1 rows."""
 

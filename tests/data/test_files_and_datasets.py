@@ -174,6 +174,7 @@ def test_the_fingerprint_follows_the_content():
     assert fingerprint(changed) != fingerprint(dataset)
 
 
+@pytest.mark.long
 def test_real_mnist(real_data):
     folder = real_data / "mnist"
     dataset = load_dataset(

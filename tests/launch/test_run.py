@@ -167,7 +167,8 @@ def test_without_tensorflow_a_run_is_partial_and_names_the_repair(tiny, tmp_path
     assert "trustml setup tensorflow" in table.note["tensorflow"]
 
 
-@pytest.mark.parametrize("backends", [("jax",), pytest.param(("torch", "jax"), marks=pytest.mark.long)])
+@pytest.mark.long  # in short tests/worker/test_kill.py kills workers, and test_left_behind.py whole runs
+@pytest.mark.parametrize("backends", [("jax",), ("torch", "jax")])
 def test_a_killed_worker_leaves_the_others_whole_and_resume_does_what_is_missing(tiny, tmp_path, backends):
     name = backends[0]
     private, explained = f"train.{name}.DPSGD.s0", f"explain.{name}.of.{name}.DPSGD.s0"

@@ -114,7 +114,9 @@ def test_plain_training_and_its_checkpoint(request, model, batch, optimizer):
     assert_same(train(), expected)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "book_keeping", "auto"])
+@pytest.mark.parametrize(
+    "mode", [*(pytest.param(one, marks=pytest.mark.long) for one in ("hooks", "functorch", "book_keeping")), "auto"]
+)
 def test_private_training(request, model, batch, mode):
     def train() -> tuple[Weights, Weights]:
         settings = PrivateSettings(
@@ -146,7 +148,11 @@ def test_attributions(request, method):
     assert gpu.labels.count > 10
 
 
-@pytest.mark.parametrize("regime", [FedAvg(), FedProx(), FedAdam()], ids=lambda regime: type(regime).__name__)
+@pytest.mark.parametrize(
+    "regime",
+    [FedAvg(), *(pytest.param(one, marks=pytest.mark.long) for one in (FedProx(), FedAdam()))],
+    ids=lambda regime: type(regime).__name__,
+)
 def test_a_federated_round(request, model, batch, regime):
     def train() -> Weights:
         federation = BACKEND.federated(model, FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=5))
