@@ -88,6 +88,7 @@ def test_taking_features_away(images, attributions):
     assert np.isfinite(comprehensiveness(erased)).all() and np.isfinite(sufficiency(erased)).all()
 
 
+@pytest.mark.long
 def test_infidelity(images, attributions):
     removed = random_features(
         np.arange(SIZE).reshape(SHAPE), share=0.2, examples=2, samples=50, generator=np.random.default_rng(2)

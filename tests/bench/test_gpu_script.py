@@ -101,6 +101,7 @@ def _change(work, start) -> np.ndarray:
     return np.concatenate([(np.asarray(found[name]) - start[name]).ravel() for name in start])
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_not_there_ends_with_code_2(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is one")
