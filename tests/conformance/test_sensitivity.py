@@ -37,8 +37,8 @@ HERE = Path(__file__).resolve().parent
 SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "4" if WHOLE else "0"))
 QUICK = ("torch: one use of a value counted",)
 """Faults that are searched for in short."""
-QUICK_WAYS = {"jax": ("book-keeping",), "torch": ("hooks", "book_keeping"), "tensorflow": ("book_keeping",)}
-"""Ways that are searched in short: of PyTorch Opacus' and ours. Other tests hold each way's sum against a loop."""
+QUICK_WAYS = {"jax": ("book-keeping",), "torch": ("book_keeping",), "tensorflow": ("book_keeping",)}
+"""Ways that are searched in short: ours of each backend. Other tests hold each way's sum against a loop."""
 TRIED = [fault for fault in FAULTS if WHOLE or fault in QUICK]
 MARKS = {backend: getattr(pytest.mark, backend) for backend in WAYS}
 EVERY_WAY = [

@@ -384,7 +384,7 @@ def test_the_best_of_several_runs_pays_for_the_start_and_its_single_run_too(tmp_
     assert beside(statement)["epsilon_single_run"].value == pytest.approx(single)
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("both", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_start_that_was_the_best_of_several_runs_costs_what_choosing_it_did(tmp_path, monkeypatch, both):
     one = data(tmp_path, "first", seed=1)
     before = planned(tmp_path, one, PRIVATE)
@@ -512,7 +512,7 @@ def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
         ("times 255", "unknown"),
     ],
 )
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path, how, shared, first):
     if how.startswith("4 decimals"):
         people = _people(200)
