@@ -35,8 +35,8 @@ RARE = 1e-7
 
 @pytest.fixture(
     scope="module",
-    params=[  # the clients are the core's, and tests of TensorFlow's own hold its steps and its noise against theirs
-        pytest.param("jax", marks=pytest.mark.jax),
+    params=[  # the clients are the core's; tests of each backend's own hold its steps and its noise against the law
+        pytest.param("jax", marks=[pytest.mark.jax, pytest.mark.long]),
         pytest.param("torch", marks=pytest.mark.torch),
         pytest.param("tensorflow", marks=[pytest.mark.tensorflow, pytest.mark.long]),
     ],

@@ -221,7 +221,10 @@ VARIANTS = {
         pytest.param("jax", "gaussian"),
         *(
             pytest.param(name, variant, marks=pytest.mark.long)
-            for name, variants in {"torch": ("gaussian", "adaptive", "tree"), "jax": ("tree", "banded", "blt")}.items()
+            for name, variants in {
+                "torch": ("gaussian", "adaptive", "tree"),
+                "jax": ("gaussian", "tree", "banded", "blt"),
+            }.items()
             for variant in variants
         ),
     ],

@@ -249,6 +249,7 @@ def test_the_api_gives_arrays_and_says_what_is_wrong(explained):
     assert trustml.load(run.path).id == run.id
 
 
+@pytest.mark.long  # in short test_left_behind.py interrupts, and tests/cli/test_detached.py cancels
 def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     long = msgspec.structs.replace(tiny.training[0], name="Long", epochs=2000)
     scenario = to_plain(with_backends(tiny, "jax", training=(tiny.training[0], long), model=DENSE))

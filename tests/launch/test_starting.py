@@ -145,7 +145,7 @@ def test_a_plain_training_on_the_same_rows_leaves_no_epsilon(tmp_path):
     assert about.status == "not met" and "no epsilon holds for those rows" in about.why
 
 
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 def test_a_training_on_other_rows_is_named_and_costs_nothing(tmp_path, first):
     _, run, ledgers = second(tmp_path, first, shared=False)
     statement, _, about = stated(run)
@@ -592,7 +592,7 @@ def test_charges_compose_where_it_cannot_be_told_whether_rows_are_shared(tmp_pat
     assert not any("WARNING" in row.note for row in private_rows(Evidence(run, second_opinion=False)))
 
 
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 @pytest.mark.parametrize("there", [True, False])
 def test_what_a_start_started_from_itself_counts(tmp_path, first, there):
     """Of the third run's rows one part is the first's, another the second's, which share none."""
@@ -630,7 +630,9 @@ def test_a_choice_of_the_start_that_is_declared_alone_is_paid_for(tmp_path):
     assert start_record(before, source).tuned_runs == 5.0
 
 
-@pytest.mark.parametrize("how", ["cut", "other data", "changed"])
+@pytest.mark.parametrize(
+    "how", ["cut", *(pytest.param(one, marks=pytest.mark.long) for one in ("other data", "changed"))]
+)
 def test_a_ledger_that_is_not_that_of_the_start_is_refused(tmp_path, how):
     source = data(tmp_path, "first", seed=1)
     run = planned(tmp_path, source, PRIVATE)

@@ -20,6 +20,7 @@ from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.backends.torch import BACKEND, device
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, MaxPool, ReLU
 from trustml.models.weights import Weights, initial_weights
+from trustml.scenario import methods as m
 from trustml.scenario.federated import FedAdam, FedAvg, FedProx
 from trustml.scenario.optimizers import SGD, Adam
 from trustml.scenario.regimes import Plain
@@ -139,7 +140,15 @@ def test_private_training(request, model, batch, mode):
         assert_same(found, wanted)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+QUICK = (m.IntegratedGradients, m.SmoothGrad, m.DeepLift, m.GradCam, m.FeatureAblation, m.KernelShap, m.LRP)
+"""In short one of each family."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(one, marks=() if isinstance(one, QUICK) else pytest.mark.long) for one in METHODS],
+    ids=lambda method: type(method).__name__,
+)
 def test_attributions(request, method):
     asked = request_of(method, count=3)
     expected = BACKEND.explain(asked)
