@@ -223,7 +223,7 @@ VARIANTS = {
             pytest.param(name, variant, marks=pytest.mark.long)
             for name, variants in {
                 "torch": ("gaussian", "adaptive", "tree"),
-                "jax": ("gaussian", "tree", "banded", "blt"),
+                "jax": ("tree", "banded", "blt"),
             }.items()
             for variant in variants
         ),
