@@ -100,6 +100,7 @@ def test_infidelity(images, attributions):
     assert (unexplained_share(products(attributions, steps=steps), changes) > 0.5).all()
 
 
+@pytest.mark.long
 def test_road(images):
     """Small images are filled in 64 at a time; of these each holds a matrix for every row of its pixels."""
     few = np.concatenate([images, images[:1]])

@@ -86,9 +86,9 @@ def test_a_table_that_is_taken_as_it_lies_is_what_its_reader_gives(tmp_path):
     "spoilt",
     [
         {"value": ["one", "two"]},
-        {"seed": [0.5, 1.5]},
+        pytest.param({"seed": [0.5, 1.5]}, marks=pytest.mark.long),
         {"facts": ["{}", "[1]"]},
-        {"note": ["a", None]},
+        pytest.param({"note": ["a", None]}, marks=pytest.mark.long),
         {"note": ["a", b"\xff"]},
     ],
 )
