@@ -54,7 +54,7 @@ test-targets: environments  ## a CNN, an MLP and a residual network to every tar
 	$(QUICK) TRUSTML_TARGETS=all $(BIN)/python -m pytest -n 2 tests/deployment/test_exporting.py -k files_compute $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
-	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
+	$(ALL) TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
 
 test-mutants: environments  ## put small mistakes into a copy of the code, and look for the tests that fail (minutes)
 	$(QUICK) $(BIN)/python tests/mutants.py

@@ -80,7 +80,7 @@ LONGEST = (
 )
 """Files that take longest, and others of seconds that would be the last. Side by side they go first, or one process
 ends long after the other."""
-hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
+hypothesis.settings.register_profile("short", max_examples=25, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")
 SCOPES = {f"tests/{name}": names[0] for names in (QUESTIONS, JOBS) for name in names}

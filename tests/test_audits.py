@@ -117,7 +117,9 @@ def test_any_callable():
     assert honest.passed
 
 
-@pytest.mark.parametrize("protocol", ["kserve-v2", "tf-serving", "torchserve"])
+@pytest.mark.parametrize(
+    "protocol", ["kserve-v2", *(pytest.param(one, marks=pytest.mark.long) for one in ("tf-serving", "torchserve"))]
+)
 def test_an_http_endpoint(protocol):
     with serving(remembers) as url:
         endpoint = trustml.Endpoint(url, protocol=protocol, model="digits", batch_size=200)
@@ -183,9 +185,9 @@ def test_an_endpoint_that_times_out_is_one_line_and_the_claim_is_checked_all_the
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda inputs: np.full((len(inputs), 3), 0.5), "add up to 1.5"),
+        pytest.param(lambda inputs: np.full((len(inputs), 3), 0.5), "add up to 1.5", marks=pytest.mark.long),
         (lambda inputs: np.full((len(inputs), 3), np.nan), "not finite"),
-        (lambda inputs: np.zeros((len(inputs), 2, 2)), "shape"),
+        pytest.param(lambda inputs: np.zeros((len(inputs), 2, 2)), "shape", marks=pytest.mark.long),
         (lambda inputs: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda inputs: -np.eye(2)[np.zeros(len(inputs), int)], "labels: run from 0 to 2, but the model has 2 outputs"),
     ],

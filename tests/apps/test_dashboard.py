@@ -241,7 +241,7 @@ def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attack
     ]
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("there", [pytest.param(True, marks=pytest.mark.long), False])
 def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, partial_run, monkeypatch, there):
     if not there:
         monkeypatch.setattr("trustml.launch.benchmarks.bench_module", lambda name: None)
@@ -319,7 +319,9 @@ def test_a_damaged_run_that_is_chosen_hides_no_others(entry, tmp_path, monkeypat
     assert_whole(app)
 
 
-@pytest.mark.parametrize(("name", "page"), [("private", "privacy"), ("federated", "federated")])
+@pytest.mark.parametrize(
+    ("name", "page"), [("private", "privacy"), pytest.param("federated", "federated", marks=pytest.mark.long)]
+)
 def test_statements_that_cannot_be_read_are_not_said_to_be_of_no_privacy(entry, tmp_path, monkeypatch, name, page):
     run = copy_of(name, tmp_path)
     (run.path / "privacy.json").write_text("[")

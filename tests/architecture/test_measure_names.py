@@ -37,9 +37,9 @@ def test_nobody_keeps_a_list_of_measures():
     for path in [*source.rglob("*.py"), *(ROOT / "apps").rglob("*.py")]:
         name = path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name
         if not name.startswith("measures/") and name not in makers and name not in RECORDED:
-            lists += [
-                f"{name}:{line}: {names}" for line, names in lists_of_measures(ast.parse(path.read_text("utf-8")))
-            ]
+            text = path.read_text("utf-8")
+            if sum(measure in text for measure in MEASURES) > 1:  # of others there can be no list
+                lists += [f"{name}:{line}: {names}" for line, names in lists_of_measures(ast.parse(text))]
     assert not lists, lists
 
 

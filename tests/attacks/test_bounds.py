@@ -36,7 +36,13 @@ def asked(peer, m, guesses, correct):
     return peer.CanaryScoreAuditor(inside, outside)
 
 
-@pytest.mark.parametrize(("m", "guesses", "correct"), COUNTS)
+@pytest.mark.parametrize(
+    ("m", "guesses", "correct"),
+    [
+        pytest.param(*counts, marks=pytest.mark.long if counts[0] > 1000 or counts[1] == 990 else ())
+        for counts in COUNTS
+    ],
+)
 def test_one_run_agrees_with_jax_privacy_at_a_fixed_threshold(peer, m, guesses, correct):
     at = peer.Explicit(0.5)
     auditor = asked(peer, m, guesses, correct)
@@ -188,6 +194,7 @@ def test_levels_that_are_none_are_refused():
         many_run_bound(scores, scores, delta=1, confidence=0.9)
 
 
+@pytest.mark.long
 def test_the_peer_is_loaded_without_jax():
     code = (
         "import sys; from tests.attacks.auditing_peer import jax_privacy_auditing as load\n"

@@ -71,6 +71,7 @@ def test_what_can_be_run_depends_on_the_references():
 QUICK = ("loss", "entropy", "label-only", "lira-online", "lira-offline-fixed", "rmia-1", "rmia-4")
 
 
+@pytest.mark.long  # in short tests/auditing/test_checks_membership.py asks the same of an audit
 def test_models_that_learned_nothing_are_seldom_flagged():
     # at 90 percent, so that flags are frequent enough to be counted: 40 of 400 are allowed, and counting errs by 6
     flagged, seeds = 0, 20 if WHOLE else 10

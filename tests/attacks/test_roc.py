@@ -83,7 +83,7 @@ def test_delong_is_the_variance_of_placements():
     assert delong_variance(roc_of_scores(scores, members)) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("shift", [1.0, *(pytest.param(one, marks=pytest.mark.long) for one in (0.0, 2.5))])
 def test_bounds_of_the_area_cover(shift):
     generator = np.random.default_rng(int(shift * 10))
     members = np.arange(120) < 40

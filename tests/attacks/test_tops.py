@@ -30,7 +30,7 @@ def test_the_chance_is_that_of_all_orders(members, others, data):
     assert found.p_value == pytest.approx(as_many / len(orders))
 
 
-@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("ties", [pytest.param(False, marks=pytest.mark.long), True])
 def test_scores_that_know_nothing_are_seldom_significant(ties):
     generator = np.random.default_rng(0)
     inside = np.repeat([True, False], [300, 1000])

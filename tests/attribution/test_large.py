@@ -88,6 +88,7 @@ def test_taking_features_away(images, attributions):
     assert np.isfinite(comprehensiveness(erased)).all() and np.isfinite(sufficiency(erased)).all()
 
 
+@pytest.mark.long
 def test_infidelity(images, attributions):
     removed = random_features(
         np.arange(SIZE).reshape(SHAPE), share=0.2, examples=2, samples=50, generator=np.random.default_rng(2)
@@ -99,6 +100,7 @@ def test_infidelity(images, attributions):
     assert (unexplained_share(products(attributions, steps=steps), changes) > 0.5).all()
 
 
+@pytest.mark.long
 def test_road(images):
     """Small images are filled in 64 at a time; of these each holds a matrix for every row of its pixels."""
     few = np.concatenate([images, images[:1]])

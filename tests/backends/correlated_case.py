@@ -27,8 +27,8 @@ STRATEGIES: dict[str, NoiseStrategy] = {
 }
 
 
-SHORT = ("tree", "blt") if not WHOLE else tuple(STRATEGIES)
-"""Of those whose steps are compiled: each is a table, and these keep vectors in slots and in buffers."""
+SHORT = tuple(STRATEGIES) if WHOLE else ("blt",)
+"""Of those whose steps are compiled: each is a table, and this one keeps vectors in buffers."""
 
 
 def model() -> Model:

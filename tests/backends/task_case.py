@@ -34,14 +34,15 @@ MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("
 
 EVERY, OF_EACH_KIND = tuple(range(len(TASKS_TRIED))), (3, 5, 8, 9)
 ASKED: dict[str, tuple[int, ...]] = {
-    "plain": EVERY if WHOLE else (1, *OF_EACH_KIND),
-    "clipped": EVERY if WHOLE else (1, 3, 5, 6, 7, 8, 9),
-    "copies": OF_EACH_KIND if WHOLE else (5, 9),
-    "users": EVERY if WHOLE else (0, 5, 8, 9),
-    "federated": OF_EACH_KIND if WHOLE else (9,),
+    "plain": EVERY if WHOLE else (3,),
+    "clipped": EVERY if WHOLE else (1, 5, 8, 9),
+    "copies": OF_EACH_KIND if WHOLE else (9,),
+    "users": EVERY if WHOLE else (0, 9),
+    "federated": OF_EACH_KIND if WHOLE else (),
 }
 """Numbers of tasks. A federation has its loss from where plain training has it, so that one of each kind is enough,
-with weights of classes and with what can be left out; in short no task is asked for without weights that has some."""
+with weights of classes and with what can be left out. In short each kind is asked for once, clipped where it can be,
+and none without weights that has some."""
 USERS = np.array([0, 0, 0, 1, 2, 2, 3])
 """Whose each example is: users have 3, 1, 2 and 1 rows."""
 

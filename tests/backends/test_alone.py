@@ -30,11 +30,11 @@ SAMPLED: tuple[m.Method, ...] = (
 @pytest.mark.parametrize(
     ("method", "explain"),
     [
-        # in short of two that JAX draws alike one, as it compiles each twice
+        # in short JAX's of one method, as it compiles each twice
         pytest.param(method, explain, id=f"{method.title}-{name}", marks=pytest.mark.long if alike else ())
         for method in SAMPLED
         for name, explain in (("torch", explain_in_torch), ("jax", explain_in_jax))
-        for alike in [name == "jax" and method.title in ("SmoothGrad", "KernelShap")]
+        for alike in [name == "jax" and method.title != "ShapleyValueSampling"]
     ],
 )
 def test_alone_and_among_eight(explain, method):

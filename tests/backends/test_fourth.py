@@ -147,6 +147,7 @@ def test_its_private_step_is_the_mechanism(installed):
     assert [finding.diagnosis for finding in found if not finding.passed] == []
 
 
+@pytest.mark.long
 def test_commands_know_it_where_it_is_installed_and_read_its_runs_where_it_is_not(run):
     path = str(run.directory.path)
     audited = command("audit", path, path=FOLDER)

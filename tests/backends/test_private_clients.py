@@ -34,7 +34,12 @@ RARE = 1e-7
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(b, marks=getattr(pytest.mark, b)) for b in ("jax", "torch", "tensorflow")]
+    scope="module",
+    params=[  # the clients are the core's; tests of each backend's own hold its steps and its noise against the law
+        pytest.param("jax", marks=[pytest.mark.jax, pytest.mark.long]),
+        pytest.param("torch", marks=pytest.mark.torch),
+        pytest.param("tensorflow", marks=[pytest.mark.tensorflow, pytest.mark.long]),
+    ],
 )
 def found(request, tmp_path_factory) -> dict[str, np.ndarray]:
     folder = tmp_path_factory.mktemp(request.param)

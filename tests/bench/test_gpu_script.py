@@ -35,7 +35,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
 NETWORKS = ("small_mlp", "small_cnn", "small_resnet", "small_transformer")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in ("small_cnn", "small_resnet") else ()) for name in NETWORKS],
+)
 def test_both_frameworks_compute_the_same_network(name):
     workload = Workload(kind="plain_step", network=name, size=3)
     inputs, _ = torch_network.batch(workload)
@@ -98,6 +101,7 @@ def _change(work, start) -> np.ndarray:
     return np.concatenate([(np.asarray(found[name]) - start[name]).ravel() for name in start])
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_not_there_ends_with_code_2(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is one")

@@ -75,7 +75,7 @@ def test_seven_turns_lie_between_the_extreme_and_the_next():
 
 
 @pytest.mark.parametrize("law", ["normal", "skewed", "drifting"])
-@pytest.mark.parametrize("count", [7, 12])
+@pytest.mark.parametrize("count", [7, pytest.param(12, marks=pytest.mark.long)])
 def test_the_interval_holds_the_true_ratio_about_nine_times_in_ten(law, count):
     generator = np.random.default_rng(count)
     trials, true, held = 2000, 1.3, 0

@@ -27,6 +27,7 @@ def test_the_default_setting_runs_what_a_bar_compares_there():
     assert len(both) == 2 * len(choose_groups(Selection(allocator="tuned")))
 
 
+@pytest.mark.long
 def test_full_is_more_and_choices_are_less():
     short, long = choose_groups(Selection()), choose_groups(Selection(full=True))
     assert len(long) > len(short)
@@ -37,6 +38,7 @@ def test_full_is_more_and_choices_are_less():
     assert [seat.engine.name for group in few for seat in group.seats] == ["trustml jax"]
 
 
+@pytest.mark.long
 def test_networks_of_real_size_are_asked_for():
     def networks(**asked):
         return {seat.workload.network for group in choose_groups(Selection(**asked)) for seat in group.seats}

@@ -39,7 +39,7 @@ def test_a_detached_run_is_watched_and_cancelled_with_its_ledger_whole(regime, t
             assert time.monotonic() < deadline
             (job,) = json.loads(called("jobs", "--json", cwd=tmp_path).stdout)["jobs"]
             step = next((one["step"] for one in job["running"] if one["step"]), None)
-            time.sleep(0.3)
+            time.sleep(0.6)  # each question is a process
         assert (job["run"], job["pid"], job["jobs"]) == (run.id, pid, 1)
         assert called("cancel", run.id, cwd=tmp_path).returncode == 0
         assert not run.directory.is_executed()

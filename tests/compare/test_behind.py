@@ -84,7 +84,11 @@ def test_the_larger_epsilon_is_read_where_the_ledger_holds_more(run):
     assert second == recorded_statements(run)[1]
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("show", "--privacy"), ("compare",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param(("show",), marks=pytest.mark.long), ("show", "--privacy"), ("compare",)],
+    ids=" ".join,
+)
 def test_it_is_shown_with_a_warning_and_the_smaller_number_never_alone(run, arguments, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     now = charge_again(run)

@@ -168,7 +168,7 @@ def test_a_trend_of_one_number_a_model_is_the_paired_slope():
     assert found.least_p == 1 / 4096
 
 
-@pytest.mark.parametrize("seeds", [5, 8])
+@pytest.mark.parametrize("seeds", [5, pytest.param(8, marks=pytest.mark.long)])
 def test_trends_where_there_is_none_are_rarely_found(seeds):
     generator = np.random.default_rng(seeds)
     found = []

@@ -86,9 +86,9 @@ def test_a_table_that_is_taken_as_it_lies_is_what_its_reader_gives(tmp_path):
     "spoilt",
     [
         {"value": ["one", "two"]},
-        {"seed": [0.5, 1.5]},
+        pytest.param({"seed": [0.5, 1.5]}, marks=pytest.mark.long),
         {"facts": ["{}", "[1]"]},
-        {"note": ["a", None]},
+        pytest.param({"note": ["a", None]}, marks=pytest.mark.long),
         {"note": ["a", b"\xff"]},
     ],
 )
@@ -266,6 +266,7 @@ def test_columns_of_one_name_are_no_row_of_json(stored_runs, tmp_path):
     assert called("query", asked, "--runs", stored_runs).returncode == 0
 
 
+@pytest.mark.long
 def test_ctrl_c_in_a_query_is_no_error(stored_runs):
     query(stored_runs, "FROM runs")  # so that what follows is the question alone
     told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from tests import WHOLE
 from tests.records import copy_of
 from tests.report.test_summary import row
 from trustml.compare.recommendation import Recommendation, exported_files, recommendations
@@ -75,9 +74,10 @@ def test_one_that_is_apart_from_the_second_alone_is_not_named():
     assert (one.best, one.untold) == ("", "alike")
 
 
+@pytest.mark.long
 def test_frameworks_that_are_alike_are_seldom_told_apart():
-    # 5 % are 10 and 4; more have probability 0.005 and 0.007
-    count, most = (200, 18) if WHOLE else (80, 9)
+    # 5 % are 10; more have probability 0.005
+    count, most = 200, 18
     random = np.random.default_rng(0)
     named = sum(
         bool(told(*(line for name in ("torch", "jax") for line in times(name, list(random.lognormal(0, 0.3, 4))))).best)

@@ -273,15 +273,16 @@ ALONE = (
     "dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "conv_same", "conv_asymmetric", "conv_column",
     "conv_stride_over", "max_pool_overlap", "max_pool_left_over", "avg_pool_padded", "relu", "gelu", "tanh",
     "group_norm", "instance_norm", "layer_norm", "glorot", "conv_groups", "conv_dilated", "conv_standardised",
-    "rms_norm", "mixed_conv", "sequence", "recurrent", "smooth_cnn", "residual", "mlp",
+    "rms_norm", "mixed_conv", "sequence", "recurrent", "smooth_cnn", "residual", "small_cnn",
 )  # fmt: skip
 """In short left out, as networks of several kinds of layer have what they have: compiling is what takes the time."""
-TRAINED: tuple[str, ...] = ("small_cnn",)
+TRAINED: tuple[str, ...] = ("mlp",)
 CLIPPED: tuple[str, ...] = ("mixed", "sequences", "tokens")
-OTHER_WAYS: tuple[str, ...] = ("mixed",)
+OTHER_WAYS: tuple[str, ...] = ("tokens",)
 OTHER_SETTINGS: dict[str, dict[str, object]] = {"per_layer_of_copies": {"per_layer": True, "multiplicity": 2}}
 """What else a sum is clipped by; in short both at once, as each is compiled."""
 PLANTED: tuple[str, ...] = ("mlp",)
+PLANTED_WAYS: tuple[str, ...] = ("flat", "per_layer") if WHOLE else ("flat",)
 RESUMED = PRIVATE = "mlp"
 LOOPED = 50 if WHOLE else 20
 """Examples whose gradients are taken one at a time."""
@@ -586,7 +587,7 @@ def _plant(private: PrivateTrainers, case: str, inputs: np.ndarray, labels: np.n
     """What planted gradients add to the sum of some examples, clipped flat and per layer."""
     model = make_model(case)
     rows = planted_rows(model)
-    for way in ("flat", "per_layer"):
+    for way in PLANTED_WAYS:
         settings = private_settings(per_layer=way == "per_layer", optimizer=OPTIMIZERS["sgd"])
         trainer = private.fresh(case, settings)
         trainer.accumulate(inputs[:8, None], labels[:8], clipping_norm=CLIPPING_NORM)
@@ -641,7 +642,7 @@ def _per_layer(gradients: np.ndarray, model: Model) -> np.ndarray:
 
 
 OPTIMIZERS = {"sgd": SGD(momentum=0.5), "adam": Adam(stabilizer=1e-2)}
-RESUMED_KINDS = dict.fromkeys(OPTIMIZERS, ("plain", "private") if WHOLE else ("private",))
+RESUMED_KINDS = dict.fromkeys(OPTIMIZERS, ("plain", "private")) if WHOLE else {"sgd": (), "adam": ("private",)}
 RATES = {"sgd": 0.5, "adam": 0.01}
 
 

@@ -113,7 +113,8 @@ def search(backend: str, mode: str, *, seconds: float, seed: int, broken: bool) 
         if broken and not move.passes:
             raise FoundError(move)
 
-    known = () if mode == "ew" else KNOWN if WHOLE else SHORT
+    short = SHORT if backend == "torch" else SHORT[:1]
+    known = () if mode == "ew" else KNOWN if WHOLE else short
     drawn = suitable_networks(seed, mode=mode, single=broken)
     try:
         found = search_sensitivity(

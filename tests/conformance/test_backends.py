@@ -17,6 +17,7 @@ from tests.conformance.cases import (
     OTHER_SETTINGS,
     OTHER_WAYS,
     PLANTED,
+    PLANTED_WAYS,
     PRIVATE,
     RESUMED_KINDS,
     ROUNDS,
@@ -157,7 +158,7 @@ def test_clipped_sum_equals_a_loop_over_examples(answers, backend, case, way):
 
 
 @pytest.mark.parametrize("case", PLANTED)
-@pytest.mark.parametrize("way", ["flat", "per_layer"])
+@pytest.mark.parametrize("way", PLANTED_WAYS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_planted_gradients_are_clipped_and_added_once(answers, backend, way, case):
     name = f"planted/{way}/{case}"
@@ -227,7 +228,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(answers, backend, ki
     assert np.abs(answers[backend][f"resumed/{kind}/{optimizer}"]).max() < 1e-6
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", [name for name, kinds in RESUMED_KINDS.items() if "private" in kinds])
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_optimizers_remember_the_same_in_every_framework(answers, one, other, optimizer):
     """So that a checkpoint of one backend can be gone on with in another."""

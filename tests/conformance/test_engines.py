@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tests import WHOLE
 from trustml.cli.conformance import command
 from trustml.conformance.findings import CheckResult
 from trustml.errors import UsageError
@@ -43,11 +42,9 @@ def test_a_fault_that_the_suite_finds_is_one_of_an_engine_that_failed():
         assert title and text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "name",
-    [fault.reproduction for fault in faults.FAULTS if fault.environment in ("torch", "jax", "tensorflow")]
-    if WHOLE
-    else ["torch_seed"],
+    "name", [fault.reproduction for fault in faults.FAULTS if fault.environment in ("torch", "jax", "tensorflow")]
 )
 def test_a_fault_is_still_there(name):
     """One that is mended ends with 0, and then trustml need not go round it any more."""

@@ -118,6 +118,7 @@ def test_dropped_columns_are_gone(tmp_path):
     assert dataset.feature_names == ("size",) and dataset.input_shape == (2,)
 
 
+@pytest.mark.long  # test_files_and_datasets.py reads its file, too
 def test_the_census_data_loads_whole(real_data, monkeypatch):
     monkeypatch.setenv("TRUSTML_DATA", str(real_data))
     from trustml.scenario.ready import find_scenario

@@ -174,6 +174,7 @@ def test_the_fingerprint_follows_the_content():
     assert fingerprint(changed) != fingerprint(dataset)
 
 
+@pytest.mark.long
 def test_real_mnist(real_data):
     folder = real_data / "mnist"
     dataset = load_dataset(
@@ -189,6 +190,7 @@ def test_real_mnist(real_data):
     assert np.bincount(dataset.test.labels)[:3].tolist() == [980, 1135, 1032]
 
 
+@pytest.mark.long
 def test_real_adult_has_missing_categories_and_says_so(real_data):
     with pytest.raises(DataError, match="column 'workclass' holds 1836 missing values"):
         load_dataset(Csv(path=str(real_data / "adult" / "adult-train.csv.gz"), label="income", missing="refuse"))

@@ -334,7 +334,11 @@ def test_a_ledger_that_is_gone_is_not_called_uncharged(copy):
     "change, message",
     [
         (set_value("epsilon", 0.5), "epsilon (ledger) of train.torch.DPSGD.s0: value is 0.5 in the table"),
-        (set_value("accuracy", 0.99), "accuracy (held-out) of train.torch.DPSGD.s0: value is 0.99 in the table"),
+        pytest.param(
+            set_value("accuracy", 0.99),
+            "accuracy (held-out) of train.torch.DPSGD.s0: value is 0.99 in the table",
+            marks=pytest.mark.long,
+        ),
         (
             set_value("membership_auc", 0.5001),
             "membership_auc (members ~ held-out) loss of train.torch.DPSGD.s0: value",
@@ -342,13 +346,17 @@ def test_a_ledger_that_is_gone_is_not_called_uncharged(copy):
         (set_value("epsilon_all_releases", 0.5, job=""), "epsilon_all_releases (all ledgers) of the run: value"),
         (lambda table: table[table.measure != "epsilon"], "the table has no row"),
         (lambda table: pd.concat([table, table[table.measure == "epsilon"]]), "no file of the run gives this row"),
-        (lambda table: table.assign(note=""), "note is ''"),
+        pytest.param(lambda table: table.assign(note=""), "note is ''", marks=pytest.mark.long),
         (
             lambda table: table.assign(privacy_unit=table.privacy_unit.replace("example", "user")),
             "privacy_unit is 'user' in the table, 'example' from the files",
         ),
-        (lambda table: table.assign(privacy_unit="", relation=""), "privacy_unit is '' in the table"),
-        (lambda table: table.drop(columns="note"), "cannot be read as the table"),
+        pytest.param(
+            lambda table: table.assign(privacy_unit="", relation=""),
+            "privacy_unit is '' in the table",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(lambda table: table.drop(columns="note"), "cannot be read as the table", marks=pytest.mark.long),
         (lambda table: table.assign(value="much"), "cannot be read as the table"),
     ],
 )

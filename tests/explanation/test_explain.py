@@ -201,6 +201,7 @@ def test_a_baseline_is_broadcast_as_the_inputs_are_laid_out():
     assert np.abs(found.residual).max() < 1e-5
 
 
+@pytest.mark.long
 def test_a_large_image_is_explained_within_memory():
     """All places of a window at once, each an image, took 2 GiB at 96 x 96."""
     image = np.random.default_rng(4).normal(size=(1, 96, 96, 3)).astype(np.float32)

@@ -314,7 +314,11 @@ class Ended(nn.Module):
         return self.end(self.head(torch.tanh(self.body(values))))
 
 
-@pytest.mark.parametrize("end", [nn.Softmax(-1), nn.LogSoftmax(-1), nn.Sigmoid()], ids=lambda end: type(end).__name__)
+@pytest.mark.parametrize(
+    "end",
+    [nn.Softmax(-1), *(pytest.param(end, marks=pytest.mark.long) for end in (nn.LogSoftmax(-1), nn.Sigmoid()))],
+    ids=lambda end: type(end).__name__,
+)
 def test_what_comes_before_an_end_is_compared_though_probabilities_are_0_and_1(end):
     torch.manual_seed(0)
     module, inputs = Ended(end, 3000.0), torch.randn(4, 4)

@@ -118,6 +118,7 @@ def test_a_regime_is_set_against_the_floor_and_against_its_accuracy(seeds):
     assert {"Plain ~ DPSGD", "Stopped ~ DPSGD"} <= set(table[table.measure == "change_of_infidelity"].subject)
 
 
+@pytest.mark.long
 def test_the_control_stops_at_the_accuracy_of_the_private_model(tmp_path):
     untold = trustml.Explanations(methods=())
     _, *controlled = STUDY.training
@@ -173,6 +174,7 @@ def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
     done = called("study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,8 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
 from trustml.scenario.spec import Explanations, Probes
 
-pytestmark = [pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.cold]
+# in short test_run.py and test_left_behind.py look for what other jobs leave behind
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.tensorflow, pytest.mark.cold]
 
 
 @pytest.fixture(scope="module")

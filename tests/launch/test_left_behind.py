@@ -142,7 +142,16 @@ def full_disk(monkeypatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("how", [ValueError("theirs"), SystemExit(3), GeneratorExit(), "full disk"], ids=repr)
+@pytest.mark.parametrize(
+    "how",
+    [
+        ValueError("theirs"),
+        pytest.param(SystemExit(3), marks=pytest.mark.long),
+        pytest.param(GeneratorExit(), marks=pytest.mark.long),
+        "full disk",
+    ],
+    ids=repr,
+)
 def test_whatever_is_raised_stops_the_workers(tiny, tmp_path, monkeypatch, how):
     directory, workers = prepare_run(private(tiny, epochs=4000), root=tmp_path), []
     expected = OSError if how == "full disk" else type(how)

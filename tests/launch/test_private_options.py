@@ -46,7 +46,7 @@ SAMPLINGS = (
     DPSGD(name="blt", epsilon=8.0, sampling="in turn", mechanism=BufferedToeplitz(), **COMMON),
     DPSGD(name="tree", epsilon=8.0, sampling="in turn", mechanism=TreeAggregation(), **COMMON),
 )  # fmt: skip
-TRAINED_ALWAYS = ("shuffle", "fixed", "published", "in-turn", "tree", "cyclic")
+TRAINED_ALWAYS = ("shuffle", "fixed", "in-turn", "tree", "cyclic")
 """Other tests train with secret batches, and with each mechanism in each backend."""
 
 
@@ -95,7 +95,7 @@ def test_everything_trains_or_is_refused_by_name(options):
         pytest.param("secret", ADD_OR_REMOVE, marks=pytest.mark.long),
         ("shuffle", ZERO_OUT),
         ("fixed", REPLACE),
-        ("published", ZERO_OUT),
+        pytest.param("published", ZERO_OUT, marks=pytest.mark.long),
         ("in-turn", ZERO_OUT),
         ("cyclic", ADD_OR_REMOVE),
         pytest.param("blt", ZERO_OUT, marks=pytest.mark.long),
@@ -154,6 +154,7 @@ def test_the_average_and_the_augmented_copies_are_the_same_kind_of_weights(optio
             assert all(np.isfinite(array).all() for array in weights.values())
 
 
+@pytest.mark.long
 def test_a_published_seed_loses_the_amplification_and_says_so(samplings):
     statement = next(s for s in samplings.privacy() if s.model == "train.jax.published.s0")
     (secrecy,) = [one for one in statement.assumptions if one.name == "batches are secret"]

@@ -167,7 +167,8 @@ def test_without_tensorflow_a_run_is_partial_and_names_the_repair(tiny, tmp_path
     assert "trustml setup tensorflow" in table.note["tensorflow"]
 
 
-@pytest.mark.parametrize("backends", [("jax",), pytest.param(("torch", "jax"), marks=pytest.mark.long)])
+@pytest.mark.long  # in short tests/worker/test_kill.py kills workers, and test_left_behind.py whole runs
+@pytest.mark.parametrize("backends", [("jax",), ("torch", "jax")])
 def test_a_killed_worker_leaves_the_others_whole_and_resume_does_what_is_missing(tiny, tmp_path, backends):
     name = backends[0]
     private, explained = f"train.{name}.DPSGD.s0", f"explain.{name}.of.{name}.DPSGD.s0"
@@ -248,6 +249,7 @@ def test_the_api_gives_arrays_and_says_what_is_wrong(explained):
     assert trustml.load(run.path).id == run.id
 
 
+@pytest.mark.long  # in short test_left_behind.py interrupts, and tests/cli/test_detached.py cancels
 def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     long = msgspec.structs.replace(tiny.training[0], name="Long", epochs=2000)
     scenario = to_plain(with_backends(tiny, "jax", training=(tiny.training[0], long), model=DENSE))

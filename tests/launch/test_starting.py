@@ -145,7 +145,7 @@ def test_a_plain_training_on_the_same_rows_leaves_no_epsilon(tmp_path):
     assert about.status == "not met" and "no epsilon holds for those rows" in about.why
 
 
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 def test_a_training_on_other_rows_is_named_and_costs_nothing(tmp_path, first):
     _, run, ledgers = second(tmp_path, first, shared=False)
     statement, _, about = stated(run)
@@ -384,7 +384,7 @@ def test_the_best_of_several_runs_pays_for_the_start_and_its_single_run_too(tmp_
     assert beside(statement)["epsilon_single_run"].value == pytest.approx(single)
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("both", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_start_that_was_the_best_of_several_runs_costs_what_choosing_it_did(tmp_path, monkeypatch, both):
     one = data(tmp_path, "first", seed=1)
     before = planned(tmp_path, one, PRIVATE)
@@ -512,7 +512,7 @@ def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
         ("times 255", "unknown"),
     ],
 )
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 def test_people_whose_values_are_written_otherwise_are_not_other_people(tmp_path, how, shared, first):
     if how.startswith("4 decimals"):
         people = _people(200)
@@ -592,7 +592,7 @@ def test_charges_compose_where_it_cannot_be_told_whether_rows_are_shared(tmp_pat
     assert not any("WARNING" in row.note for row in private_rows(Evidence(run, second_opinion=False)))
 
 
-@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("first", [pytest.param(Plain(), marks=pytest.mark.long), PRIVATE])
 @pytest.mark.parametrize("there", [True, False])
 def test_what_a_start_started_from_itself_counts(tmp_path, first, there):
     """Of the third run's rows one part is the first's, another the second's, which share none."""
@@ -630,7 +630,9 @@ def test_a_choice_of_the_start_that_is_declared_alone_is_paid_for(tmp_path):
     assert start_record(before, source).tuned_runs == 5.0
 
 
-@pytest.mark.parametrize("how", ["cut", "other data", "changed"])
+@pytest.mark.parametrize(
+    "how", ["cut", *(pytest.param(one, marks=pytest.mark.long) for one in ("other data", "changed"))]
+)
 def test_a_ledger_that_is_not_that_of_the_start_is_refused(tmp_path, how):
     source = data(tmp_path, "first", seed=1)
     run = planned(tmp_path, source, PRIVATE)

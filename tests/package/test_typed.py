@@ -51,6 +51,7 @@ def said(tmp_path_factory) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long  # mypy looks at all of the package
 def test_no_public_name_may_be_anything(said):
     types = [found[1] for line in said if (found := re.search('Revealed type is "(.*)"', line))]
     assert len(types) == len(trustml.__all__) > 100
@@ -59,6 +60,7 @@ def test_no_public_name_may_be_anything(said):
     assert all(shown.startswith(("def (", "Overload(")) for shown in types), "classes and functions"
 
 
+@pytest.mark.long
 def test_mistakes_in_a_users_file_are_errors(said):
     errors = [line.split(": error: ")[1] for line in said if ": error: " in line]
     assert len(errors) == len(ERRORS), errors

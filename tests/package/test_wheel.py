@@ -104,6 +104,7 @@ def test_the_sdist_carries_what_the_wheel_is_built_from_and_no_more(built):
     assert not [name for name in names if name.startswith(("tests/", "runs/", "benchmarks/"))]
 
 
+@pytest.mark.long
 def test_it_runs_from_an_empty_folder(clean, tmp_path):
     changes = ["training.0.epochs=1", "training.1.epochs=2", "training.2.rounds=2", "explanations.methods=[]"]
     if not EVERYTHING:  # what is not in the wheel is missed by the first job
@@ -127,12 +128,14 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(clean, tmp_path):
     assert parts["tensorflow"]["fix"] == "trustml setup tensorflow"
 
 
+@pytest.mark.long
 def test_the_benchmark_is_no_part_of_it(clean, tmp_path):
     done = call(clean / "trustml", "bench", "--list", cwd=tmp_path)
     assert done.returncode == 2 and "`pip install ./benchmarks`" in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_the_dashboard_starts_from_an_empty_folder(clean, tmp_path):
     port = 8765
     with (tmp_path / "log").open("wb") as log:

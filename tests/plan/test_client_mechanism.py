@@ -63,7 +63,11 @@ def charges_of(regime, plan, mechanism):
     ]
 
 
-@pytest.mark.parametrize("cohort", COHORTS, ids=repr)
+@pytest.mark.parametrize(
+    "cohort",
+    [pytest.param(one, marks=() if isinstance(one, PoissonCohort | InTurn) else pytest.mark.long) for one in COHORTS],
+    ids=repr,
+)
 def test_the_epsilon_of_silos_is_that_of_the_client_that_takes_part_most(cohort):
     plan = rounds_for(cohort)
     mechanism = planned(replace(SILO, cohort=cohort), plan)

@@ -96,7 +96,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in ("all", "published fixed") else ()) for name in CASES]
+)
 def test_a_target_is_met_closely_from_below(name):
     regime = CASES[name]
     mechanism = planned(regime)

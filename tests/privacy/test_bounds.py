@@ -281,6 +281,7 @@ def test_a_loss_is_found_again_at_its_place(noise, rate, way):
     assert np.allclose(pair.loss(places[finite]), losses[finite], rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.long
 def test_another_library_is_loose_at_a_fixed_interval_and_has_no_bound_at_a_small_delta():
     """The finding: 1e-4 is too coarse for a small epsilon, and what is cut off makes a small delta infinite."""
     event = dp_accounting.PoissonSampledDpEvent(MNIST, dp_accounting.GaussianDpEvent(130.0))

@@ -13,8 +13,8 @@ SHUFFLED = (
     (1.0, 100, 1), (0.3, 1000, 1), (0.05, 50, 2), (3.0, 234, 20), (30.0, 100, 5), (0.02, 340, 1), (0.01, 1459, 15),
 )  # fmt: skip
 EVERY_DELTA = [
-    # in short each training with two of them, so that each of them comes with two trainings
-    pytest.param(*case, delta, marks=() if (place - number) % 3 == 0 else pytest.mark.long)
+    # in short each training with one of them, so that each of them comes with a training
+    pytest.param(*case, delta, marks=() if (place - number) % 6 == 0 else pytest.mark.long)
     for number, case in enumerate(SHUFFLED)
     for place, delta in enumerate(DELTAS)
 ]

@@ -169,6 +169,12 @@ def stated(recipe: str) -> int:
     return int(re.search(rf"^\| {recipe} \| (\d+) ", text, re.MULTILINE)[1])
 
 
+def test_recipes_touch_as_many_files_as_is_said(copy):
+    for name, recipe in (("regime", REGIME), ("method", METHOD), ("attack", ATTACK)):
+        assert follow(copy, recipe) == stated(name)
+
+
+@pytest.mark.long  # in short an attack is added
 @pytest.mark.torch
 @pytest.mark.jax
 def test_a_federated_regime_and_a_method_of_explanation(copy):

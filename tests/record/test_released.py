@@ -57,7 +57,7 @@ def released(tmp_path_factory) -> trustml.Run:
         attacks=Attacks(
             membership=MembershipInference(shadow_models=4),
             canaries=(Canaries(kind="dirac gradient", count=20),),
-            games=(Game(trials=100),),
+            games=(Game(trials=100),) if WHOLE else (),
         ),
         execution=Execution(threads=1),
     )
@@ -128,7 +128,7 @@ def test_weights_that_a_run_starts_from_are_no_public_random_numbers():
 def test_every_kind_of_attack_came_to_figures(released):
     table = released.measures().dropna(subset="value")
     jobs = {job.kind: job.id for job in released.manifest.jobs}
-    for kind in ("canary", "game"):
+    for kind in ("canary", "game") if WHOLE else ("canary",):
         assert {"audited_epsilon", "claimed_epsilon", "ceiling_all_correct"} <= set(
             table[table.job == jobs[kind]].measure
         )

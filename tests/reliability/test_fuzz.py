@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CASES = "tests/reliability/fuzz_cases.py"
 
 
+@pytest.mark.long  # in short tests/record/test_strange_runs.py gives changed files to readers
 @pytest.mark.timeout(1200)
 def test_readers_hold_and_what_none_may_do_is_found(tmp_path):
     command = [

@@ -62,17 +62,9 @@ def quick(name: str, method: object) -> bool:
     return name != "mnist_cnn" or (not isinstance(method, m.FeatureAblation) and method != m.Occlusion())
 
 
-ON_EVERY_NETWORK = (m.DeepLift, m.IntegratedGradients)
-
-
 def long_if_known(name: str, *rest: object) -> object:
-    """In short one network for most methods, as each is compiled: that which has every kind of layer.
-
-    The larger one is left to DeepLIFT, whose rules are ours, and the one of vectors to paths, too.
-    """
-    kinds = {"mnist_cnn": m.DeepLift, "mlp": ON_EVERY_NETWORK}.get(name, object)
-    tried = name == "small_cnn" or any(isinstance(one, kinds) for one in rest)
-    return pytest.param(name, *rest, marks=() if tried else pytest.mark.long)
+    """In short one network, as each method is compiled for each: that which has every kind of layer."""
+    return pytest.param(name, *rest, marks=() if name == "small_cnn" else pytest.mark.long)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +139,7 @@ def test_neuron_integrated_gradients_equal_captum(name, layer, neuron):
     assert_close(native(asked), captum(asked))
 
 
-@pytest.mark.parametrize("patch", [2, 4])
+@pytest.mark.parametrize("patch", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_grouped_ablation_equals_captum_and_is_one_number_a_group(patch):
     model, inputs = CASES["small_cnn"]
     rows = np.arange(8) // patch
@@ -343,14 +335,13 @@ SAMPLED = [
     m.KernelShap(n_samples=40),
     m.Lime(n_samples=40),
 ]
+QUICK_TO_DRAW = ("SmoothGrad", "FeaturePermutation", "KernelShap")
+"""In short noise on inputs, an order, and coalitions: each kind of thing that is drawn."""
 
 
 @pytest.mark.parametrize(
     "method",
-    [
-        pytest.param(one, id=one.title, marks=pytest.mark.long if one.name in ("squares", "variance") else ())
-        for one in SAMPLED
-    ],
+    [pytest.param(one, id=one.title, marks=() if one.title in QUICK_TO_DRAW else pytest.mark.long) for one in SAMPLED],
 )
 def test_random_numbers_follow_from_the_seed(method):
     model, inputs = CASES["mlp"]
@@ -374,8 +365,8 @@ def test_smooth_grad_statistics_belong_together():
     ("method", "captums"),
     [
         (m.SmoothGrad(n_samples=400, stdev=0.2), "NoiseTunnel"),
-        (m.GradientShap(n_samples=400), "GradientShap"),
-        (m.ShapleyValueSampling(n_samples=60 if WHOLE else 6), "ShapleyValueSampling"),
+        pytest.param(m.GradientShap(n_samples=400), "GradientShap", marks=pytest.mark.long),
+        pytest.param(m.ShapleyValueSampling(n_samples=60), "ShapleyValueSampling", marks=pytest.mark.long),
     ],
     ids=lambda value: value if isinstance(value, str) else value.title,
 )

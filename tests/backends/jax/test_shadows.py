@@ -117,7 +117,7 @@ def trained(settings: ShadowSettings, models: ShadowModels, *, at_once: int = 2)
     return found
 
 
-@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("private", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_of_texts_the_log_probability_of_what_follows_is_kept(private):
     """As the losses of the same models by numpy; some texts of the pool hold no token at all."""
     architecture = Architecture(layers=(Reshape(shape=(3, 2)), Dense(units=4)))
@@ -163,9 +163,10 @@ def whole(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("regime", "model"),
     [
-        (
+        pytest.param(
             Plain(epochs=3, batch_size=5, optimizer=SGD(momentum=0.9), schedule=Schedule(decay="cosine", warmup=4)),
             GRAPH,
+            marks=pytest.mark.long,
         ),
         (
             Plain(epochs=3, batch_size=5, optimizer=Adam(learning_rate=0.02), random_labels=True),
@@ -194,7 +195,9 @@ def test_a_plain_shadow_model_is_the_plain_trainers(regime, model):
     [
         pytest.param(Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), GRAPH, marks=pytest.mark.long),
         (PerLayer(), 0.8, Adam(learning_rate=0.05), NETWORK),
-        (Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5), NETWORK),
+        pytest.param(
+            Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5), NETWORK, marks=pytest.mark.long
+        ),
     ],
     ids=["flat, no noise", "per layer, noise", "adaptive, no noise"],
 )
@@ -292,7 +295,7 @@ FEDERATED = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name != "FedProx" else pytest.param(name, marks=pytest.mark.long) for name in FEDERATED]
+    "name", [name if name == "DPFedAvg" else pytest.param(name, marks=pytest.mark.long) for name in FEDERATED]
 )
 def test_a_federated_shadow_model_is_the_federations(name):
     regime = FEDERATED[name]

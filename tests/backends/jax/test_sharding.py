@@ -15,7 +15,14 @@ from trustml.errors import UsageError
 
 pytestmark = pytest.mark.jax
 HERE = Path(__file__).resolve().parent
-CASES = [("uneven", 2), ("uneven", 4), ("uneven per layer", 4), ("fewer than devices", 4)]
+TWO = pytest.param(2, marks=pytest.mark.long)
+CASES = [
+    ("uneven", 4),
+    *(
+        pytest.param(*one, marks=pytest.mark.long)
+        for one in (("uneven", 2), ("uneven per layer", 4), ("fewer than devices", 4))
+    ),
+]
 DEVIATION = 0.7
 
 
@@ -51,7 +58,7 @@ def test_the_clipped_sums_of_several_devices_are_those_of_one(found, case, devic
     assert found[f"{case}/1/unclipped"] == found[f"{case}/{devices}/unclipped"]
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [TWO, 4])
 def test_one_key_gives_one_noise_whatever_the_number_of_devices(found, devices):
     def noise(count: int) -> dict[str, np.ndarray]:
         sums, noisy = (part(found, f"uneven/{count}/{kind}/") for kind in ("sum", "noisy"))
@@ -75,13 +82,14 @@ def test_the_trainer_deals_out_over_the_devices_it_is_told_with_one_noise(found)
     assert abs(values.std() / (3.0 * 0.5) - 1) < 5 / np.sqrt(2 * len(values))
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [TWO, 4])
 def test_every_device_holds_the_same_noisy_sum(found, devices):
     copies = found[f"uneven/{devices}/copies"]
     assert len(copies) == devices
     assert all(np.array_equal(copies[0], other) for other in copies[1:])
 
 
+@pytest.mark.long
 def test_jax_itself_would_add_gradients_up_over_devices(found):
     """Why `check_vma` is off; when this fails, JAX no longer does and it can go back on."""
     right = found["uneven/1/sum/3.kernel"]

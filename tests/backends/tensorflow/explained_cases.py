@@ -24,6 +24,8 @@ FEW = 7 if WHOLE else 2
 """Examples that sampling methods explain: Xplique takes one after the other."""
 FEW_OF = {"kernel_shap": 7 if WHOLE else 4}
 """Of methods that need more of them, as a mean over examples is looked at."""
+SEEDS_OF = {} if WHOLE else dict.fromkeys(("var_grad", "kernel_shap", "lime"), 2)
+"""Repetitions of those whose mean is left to the long form: they still must draw by their seed, and differ by it."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ CASES = {
 EPSILON = 0.1
 SUM = max(i for i, node in enumerate(CASES["residual"].architecture.nodes) if isinstance(node.layer, Add))
 ATTENTION = ("vit", "text", "table")
-SHORT_OUTCOMES = (*OUTCOMES,) if WHOLE else ("loss", "binary_loss")
-SHORT_RELEVANCE = (*ATTENTION, "residual") if WHOLE else ("vit", "text", "residual")
+SHORT_OUTCOMES = (*OUTCOMES,) if WHOLE else ("loss",)
+SHORT_RELEVANCE = (*ATTENTION, "residual") if WHOLE else ("vit",)
 """Of which a program is compiled for each, in two frameworks."""
 CONVOLUTION = 2  # of the cnn
 
@@ -121,8 +123,8 @@ SAMPLED = {
 }
 
 AT_ONCE = 2
-IN_PARTS = ["integrated_gradients", "smooth_grad_without_noise", "occlusion"]
-IN_PARTS += ["signed", "vit_lrp", "vit_rollout"] if WHOLE else []
+IN_PARTS = ["integrated_gradients"]
+IN_PARTS += ["smooth_grad_without_noise", "occlusion", "signed", "vit_lrp", "vit_rollout"] if WHOLE else []
 """Explained by a few rows at once too, as large inputs are."""
 
 

@@ -30,8 +30,8 @@ def explain_all(arrays: dict[str, np.ndarray], *, repetitions: int) -> dict[str,
     for title, (case, method) in cases.DETERMINISTIC.items():
         for variant, array in explain(cases.request_of(case, method, arrays)).items():
             found[f"{title}.{variant}"] = array
-    seeds = cases.SEEDS[:repetitions]
     for title, (case, method) in cases.SAMPLED.items():
+        seeds = cases.SEEDS[: cases.SEEDS_OF.get(title, repetitions)]
         requests = (
             cases.request_of(case, method, arrays, seed=seed, examples=cases.FEW_OF.get(title, cases.FEW))
             for seed in (*seeds, seeds[0])

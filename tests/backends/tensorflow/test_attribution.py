@@ -166,7 +166,7 @@ def over_seeds(attribute) -> np.ndarray:
     [
         ("smooth_grad", "smoothgrad", "completed"),
         pytest.param("smooth_grad_squared", "smoothgrad_sq", "native", marks=pytest.mark.long),
-        ("var_grad", "vargrad", "completed"),
+        pytest.param("var_grad", "vargrad", "completed", marks=pytest.mark.long),
     ],
 )
 def test_noise_methods_are_captums(name, kind, variant, cnn, found):
@@ -180,6 +180,7 @@ def test_noise_methods_are_captums(name, kind, variant, cnn, found):
     assert_same_mean(found[f"{name}.{variant}"][:-1], expected)
 
 
+@pytest.mark.long  # in short a linear model has its closed form
 @pytest.mark.filterwarnings("ignore:You are providing multiple inputs")
 def test_lime_is_captums(mlp, found):
     method = SAMPLED["lime"][1]
@@ -217,6 +218,7 @@ def shapley_values(case: Explained, features: np.ndarray) -> np.ndarray:
     return values[:, features]
 
 
+@pytest.mark.long  # likewise
 def test_completed_kernel_shap_gives_shapley_values(mlp, found):
     features = features_of(CASES["mlp"], patch=1)
     expected = shapley_values(mlp, features)[: FEW_OF["kernel_shap"]]

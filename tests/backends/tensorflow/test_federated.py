@@ -129,6 +129,7 @@ def test_average_by_clients(found):
     assert [outcome[1] for outcome in told] == [0, 0, 1]
 
 
+@pytest.mark.long
 def test_proximal_term(found):
     weights = found[0]["prox"]
     for number, clients in enumerate((case.CLIENTS, case.OTHERS)):
@@ -143,9 +144,8 @@ def test_proximal_term_of_tff_has_the_wrong_sign(found):
     assert not close(weights[1], weights[0] + average(weights[0], case.CLIENTS, proximal=0.8))
 
 
-@pytest.mark.parametrize(
-    "name", ["adam", pytest.param("yogi", marks=pytest.mark.long), pytest.param("adagrad", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["adam", "yogi", "adagrad"])
 def test_server_optimizers(found, name):
     weights, regime = found[0][name], case.CASES[name][0]
     first, second = 0.0, getattr(regime, "initial_accumulator", 0.0)
@@ -165,6 +165,7 @@ def test_server_optimizers(found, name):
         assert close(weights[number + 1], weights[number] - regime.server_learning_rate * step)
 
 
+@pytest.mark.long
 def test_one_gradient_of_each_client(found):
     weights, told, velocity = found[0]["sgd"], found[1]["sgd"], 0.0
     for number, clients in enumerate((case.CLIENTS, case.OTHERS)):

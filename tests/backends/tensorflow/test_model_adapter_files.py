@@ -11,7 +11,8 @@ import pytest
 from tests.auditing.disguises import KERAS, PLAIN
 from trustml.launch.environments import find_environment
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
+# in short tests/auditing/test_disguises.py has the same files refused before Keras sees them
+pytestmark = [pytest.mark.long, pytest.mark.tensorflow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[3]
 
 

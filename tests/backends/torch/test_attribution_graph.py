@@ -79,7 +79,11 @@ def asked(architecture: Architecture, method: m.Method):
     return request(method, model_of(architecture, SHAPE), count=3, baseline=baseline)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(one, marks=() if isinstance(one, m.LRP | m.LayerDeepLift) else pytest.mark.long) for one in METHODS],
+    ids=lambda one: type(one).__name__,
+)
 def test_captum_is_right_where_a_relu_follows_the_sum(method):
     question = asked(RELU_AFTER_THE_SUM, method)
     assert gap(explain(question)["native"], by_definition(question)["native"]) < 1e-4

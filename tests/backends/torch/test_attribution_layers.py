@@ -99,7 +99,9 @@ def test_guided_grad_cam_is_the_product():
     assert gap(found["completed"], guided * 2 * upsample(maps, shape=IMAGE)) < ROUNDING
 
 
-@pytest.mark.parametrize("layer", range(len(SMOOTH.layers)))
+@pytest.mark.parametrize(
+    "layer", [pytest.param(one, marks=pytest.mark.long if one % 3 else ()) for one in range(len(SMOOTH.layers))]
+)
 def test_attributions_to_any_layer_are_complete(layer):
     model = model_of(SMOOTH)
     asked = request(m.LayerIntegratedGradients(layer=layer), model, baseline=np.random.default_rng(3).random(IMAGE))

@@ -71,7 +71,13 @@ CASES = {
 
 @pytest.mark.parametrize(
     ("case", "method"),
-    [pytest.param(case, one, id=f"{case}-{one.title}") for case, (*_, methods) in CASES.items() for one in methods],
+    [
+        # in short of what goes on step by step a gradient and what switches features
+        pytest.param(case, one, id=f"{case}-{one.title}", marks=() if quick else pytest.mark.long)
+        for case, (*_, methods) in CASES.items()
+        for one in methods
+        for quick in [case != "recurrent" or isinstance(one, m.InputXGradient | m.FeatureAblation)]
+    ],
 )
 def test_captum_goes_through_them_by_the_definition(case, method):
     architecture, shape, _ = CASES[case]
@@ -81,7 +87,11 @@ def test_captum_goes_through_them_by_the_definition(case, method):
 
 @pytest.mark.parametrize(
     "method",
-    [m.FeatureAblation(patch=3), m.KernelShap(patch=3, n_samples=200), m.Lime(patch=3, n_samples=200, alpha=1e-6)],
+    [
+        m.FeatureAblation(patch=3),
+        pytest.param(m.KernelShap(patch=3, n_samples=200), marks=pytest.mark.long),
+        pytest.param(m.Lime(patch=3, n_samples=200, alpha=1e-6), marks=pytest.mark.long),
+    ],
     ids=lambda one: one.title,
 )
 def test_windows_of_steps_are_switched_together(method):

@@ -20,6 +20,7 @@ from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.backends.torch import BACKEND, device
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, MaxPool, ReLU
 from trustml.models.weights import Weights, initial_weights
+from trustml.scenario import methods as m
 from trustml.scenario.federated import FedAdam, FedAvg, FedProx
 from trustml.scenario.optimizers import SGD, Adam
 from trustml.scenario.regimes import Plain
@@ -114,7 +115,9 @@ def test_plain_training_and_its_checkpoint(request, model, batch, optimizer):
     assert_same(train(), expected)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "book_keeping", "auto"])
+@pytest.mark.parametrize(
+    "mode", [*(pytest.param(one, marks=pytest.mark.long) for one in ("hooks", "functorch", "book_keeping")), "auto"]
+)
 def test_private_training(request, model, batch, mode):
     def train() -> tuple[Weights, Weights]:
         settings = PrivateSettings(
@@ -137,7 +140,15 @@ def test_private_training(request, model, batch, mode):
         assert_same(found, wanted)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+QUICK = (m.IntegratedGradients, m.SmoothGrad, m.DeepLift, m.GradCam, m.FeatureAblation, m.KernelShap, m.LRP)
+"""In short one of each family."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(one, marks=() if isinstance(one, QUICK) else pytest.mark.long) for one in METHODS],
+    ids=lambda method: type(method).__name__,
+)
 def test_attributions(request, method):
     asked = request_of(method, count=3)
     expected = BACKEND.explain(asked)
@@ -146,7 +157,11 @@ def test_attributions(request, method):
     assert gpu.labels.count > 10
 
 
-@pytest.mark.parametrize("regime", [FedAvg(), FedProx(), FedAdam()], ids=lambda regime: type(regime).__name__)
+@pytest.mark.parametrize(
+    "regime",
+    [FedAvg(), *(pytest.param(one, marks=pytest.mark.long) for one in (FedProx(), FedAdam()))],
+    ids=lambda regime: type(regime).__name__,
+)
 def test_a_federated_round(request, model, batch, regime):
     def train() -> Weights:
         federation = BACKEND.federated(model, FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=5))

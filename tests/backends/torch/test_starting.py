@@ -27,6 +27,7 @@ def test_a_network_without_privacy_needs_no_opacus():
     assert "torch" in modules.split() and not {"opacus", "scipy", "captum"} & set(modules.split())
 
 
+@pytest.mark.long
 def test_opacus_accountant_says_the_same_without_pytorch():
     code = (
         "import runpy, sys; runpy.run_module('trustml.backends.torch.prv', run_name='__main__'); print()\n"

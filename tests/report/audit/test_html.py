@@ -468,6 +468,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.browser
+@pytest.mark.long
 def test_it_prints_with_page_numbers(tmp_path, source):
     chromium = shutil.which("chromium")
     if chromium is None:
