@@ -83,7 +83,12 @@ def test_a_stock_engine_is_bounded_too():
 
 @pytest.mark.parametrize(
     ("source", "reach", "bound"),
-    [("jax", "11.2", "2.1e-20"), ("torch", "13.2", "2.7e-21"), ("torch.sfc64", "13.2", "2.7e-21"), ("numpy", "11.6", "8.3e-23")],
+    [
+        ("jax", "11.2", "2.1e-20"),
+        ("torch", "13.2", "2.7e-21"),
+        ("torch.sfc64", "13.2", "2.7e-21"),
+        ("numpy", "11.6", "8.3e-23"),
+    ],
 )
 def test_what_is_missing_is_told_and_paid(source, reach, bound):
     found = noise_reach(SimpleNamespace(backend="any"), [made(noise_source=source, coordinates=10**6)])
