@@ -293,7 +293,7 @@ if WHOLE:
         "conv_groups", "conv_dilated", "conv_standardised", "rms_norm", "mixed_conv", "resized", "random1", "sequence",
         "recurrent", "mlp", "residual", *CLIPPED,
     )  # fmt: skip
-    OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual", "tokens")
+    OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual", "mixed", "tokens")
     OTHER_SETTINGS |= {"per_layer": {"per_layer": True}, "copies": {"multiplicity": 2}}
     CLIPPED = (*CLIPPED, "encoder", "decoder", "vision", "ft_transformer")
     PLANTED = ("mlp", "conv_asymmetric", "group_norm")

@@ -10,8 +10,6 @@ import psutil
 import pytest
 
 import trustml
-from tests import WHOLE
-from tests.records.make import DENSE
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
@@ -24,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.tensorflow, pytest
 
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
-    """A run of TFF, in the long form beside one that diverges, and the mark that its processes carry."""
+    """A run of TFF beside one that diverges, and the mark that its processes carry."""
     mark = uuid.uuid4().hex
     os.environ["TRUSTML_TEST_MARK"] = mark
     works, diverges = (
@@ -42,10 +40,9 @@ def finished(tiny, tmp_path_factory):
     )
     scenario = msgspec.structs.replace(
         tiny,
-        model=tiny.model if WHOLE else DENSE,
-        training=(works, diverges) if WHOLE else (works,),
+        training=(works, diverges),
         backends=("tensorflow",),
-        explanations=saliency if WHOLE else Explanations(methods=()),
+        explanations=saliency,
     )
     try:
         run = trustml.run(scenario, out=tmp_path_factory.mktemp("tff"))
