@@ -272,6 +272,18 @@ def test_a_deleted_ledger_line_is_named_though_all_hashes_are_mended(copy, tmp_p
     assert any(line.startswith(f"{MODEL}: curve.") or line.startswith(f"{MODEL}: epsilon") for line in text)
 
 
+def test_a_ledger_may_name_what_draws_noise_now_or_drew_it_in_an_earlier_version(copy):
+    path = ledger_of(copy)
+    for content in (
+        path.read_bytes(),
+        path.read_bytes().replace(b'"noise_source":"torch"', b'"noise_source":"torch.sfc64"'),
+    ):
+        path.write_bytes(content)
+        rehash(copy)
+        (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
+        assert "noise_source" not in check.message
+
+
 def test_a_reordered_or_edited_ledger_is_named(copy):
     path = ledger_of(copy)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -286,6 +298,10 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
         (
             [lines[0].replace(b'"secret_sampling":true', b'"secret_sampling":false'), *lines[1:]],
             "secret_sampling False",
+        ),
+        (
+            [lines[0].replace(b'"noise_source":"torch"', b'"noise_source":"numpy"'), *lines[1:]],
+            "says noise_source 'numpy', the record 'torch.sfc64'",
         ),
         ([*lines[:4], b'{"attempt": 1}\n'], "line 5 is damaged"),
         ([*lines[:4], lines[4][:-10]], "line 5"),

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from trustml.compare.table import recorded_measures
 from trustml.errors import RecordError
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number
-from trustml.frameworks.table import is_known
+from trustml.frameworks.table import entry_of, is_known
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases
 from trustml.plan.charged import participation_problem
@@ -296,12 +296,15 @@ def _mechanism_problems(charges: Sequence[Charge], job: TrainJob, mechanism: Mec
 
 
 def _drawn(charge: Charge, job: TrainJob) -> NoiseDraw:
-    """Say what draws the noise of a job; ledgers of before that was written down tell nothing."""
+    """Say what draws the noise of a job, or drew it in earlier versions; the first ledgers tell nothing of it."""
     if not charge.noise_source:
         return UNKNOWN
     stock = isinstance(job.regime, DPSGD) and job.regime.engine != "core"
     rounds = isinstance(job.regime, FederatedSpec) and not isinstance(job.regime, PrivateClients)
     source = noise_source(job.backend, federated=rounds, stock=stock)
+    noise = entry_of(job.backend).noise
+    if noise is not None and charge.noise_source in noise.earlier and not stock and not rounds:
+        source = charge.noise_source
     return NoiseDraw(source=source, coordinates=charge.coordinates)
 
 

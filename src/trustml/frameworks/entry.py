@@ -80,6 +80,8 @@ class Noise(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     examples, users : str
         Of DP-SGD by the core's engine, and of federated rounds.
+    earlier : tuple of str
+        Of DP-SGD in earlier versions, whose ledgers say so.
     engine : str
         Of an engine that leaves everything to the library.
     engine_sampling : {"poisson", "shuffle"}
@@ -92,6 +94,7 @@ class Noise(msgspec.Struct, frozen=True, kw_only=True):
 
     examples: str
     users: str
+    earlier: tuple[str, ...] = ()
     engine: str = ""
     engine_sampling: Literal["poisson", "shuffle"] = "shuffle"
     former: float = 0.0

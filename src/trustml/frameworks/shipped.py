@@ -59,7 +59,12 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
             update_canaries=Supported(library="pfl"),
         ),
         noise=Noise(
-            examples="torch.sfc64", users="torch", engine="torch.normal", engine_sampling="poisson", former=5.76
+            examples="torch.sfc64",
+            users="torch",
+            earlier=("torch",),
+            engine="torch.normal",
+            engine_sampling="poisson",
+            former=5.76,
         ),
         channels_first=True,
         live=(LiveModels(packages=("torch",), base="Module", kind="torch.nn.Module ({})"),),
